@@ -1,0 +1,52 @@
+"""Every key of the object store. Nowhere else is one spelt out.
+
+uploads/<dataset_id>/upload                what was uploaded, as it came
+datasets/<dataset_id>.json                 `Dataset`, written last
+steps/<dataset_id>/<step>/<recipe>/…       a step's output, shared by every job on the data set
+jobs/<job_id>/<stage>/manifest.json        `StageManifest`, written last
+results/<job_id>/<attempt>/<name>          what a completed job delivers
+"""
+
+UPLOADS = "uploads/"
+DATASETS = "datasets/"
+STEPS = "steps/"
+JOBS = "jobs/"
+RESULTS = "results/"
+MANIFEST = "manifest.json"
+
+
+def upload(dataset_id: str) -> str:
+    return f"{UPLOADS}{dataset_id}/upload"
+
+
+def dataset(dataset_id: str) -> str:
+    return f"{DATASETS}{dataset_id}.json"
+
+
+def dataset_steps(dataset_id: str) -> str:
+    """Prefix of every step output that was computed on a data set."""
+    return f"{STEPS}{dataset_id}/"
+
+
+def step(dataset_id: str, step_name: str, recipe: str) -> str:
+    """Prefix of one step output; its manifest is `<prefix>manifest.json`."""
+    return f"{STEPS}{dataset_id}/{step_name}/{recipe}/"
+
+
+def stage_manifest(job_id: str, stage: str) -> str:
+    return f"{JOBS}{job_id}/{stage}/{MANIFEST}"
+
+
+def job(job_id: str) -> str:
+    """Prefix of everything a job keeps for itself, its results excepted."""
+    return f"{JOBS}{job_id}/"
+
+
+def result(job_id: str, attempt: int, name: str) -> str:
+    """A delivered file. The attempt is in the key, so that a superseded worker cannot overwrite it."""
+    return f"{RESULTS}{job_id}/{attempt}/{name}"
+
+
+def results(job_id: str) -> str:
+    """Prefix of everything a job delivers."""
+    return f"{RESULTS}{job_id}/"

@@ -1,0 +1,35 @@
+"""How an algorithm says where it is, without knowing who listens."""
+
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Passed into every step. Calls are cheap and may come per frame or per pair: the receiver thins them."""
+
+    def step(self, name: str) -> None:
+        """A step of the pipeline begins; `name` is a step's name in `contracts.pipelines`."""
+
+    def progress(self, done: int, total: int, operation: str | None = None) -> None:
+        """`done` of `total` items of the current step are finished."""
+
+    def log(self, message: str) -> None:
+        """A line for the job's log, as its owner will read it."""
+
+    def warn(self, message: str) -> None:
+        """A line for the job's log that is also kept in the job's `warnings` and its report."""
+
+
+class Silence:
+    """A reporter for callers that do not listen."""
+
+    def step(self, name: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int, operation: str | None = None) -> None:
+        pass
+
+    def log(self, message: str) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        pass

@@ -1,0 +1,226 @@
+"""The register of messages: every model that is stored or sent, its version, and an example of it.
+
+`python -m contracts.registry` writes `contracts/schemas/` and `contracts/examples/`. Published schemas are frozen:
+a change that a reader of the old one cannot take needs a new version, and a test holds us to it.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from contracts.capture_settings import CaptureRequest, CaptureSettings, Colorspace
+from contracts.captures import (
+    CapturedFrame,
+    CaptureManifest,
+    CaptureSource,
+    ConventionEvidence,
+    Intrinsics,
+    Pose,
+)
+from contracts.errors import ErrorCode
+from contracts.events import EventType, JobEvent, JobEventData, event_type_name
+from contracts.jobs import Claim, Failure, Job, JobKind, JobStatus, LogLine, Progress, ResultFile
+from contracts.manifests import StageManifest, StepManifest, StoredFile
+from contracts.model import Frozen, Message
+from contracts.uploads import Dataset, Inspection, InspectRequest
+from contracts.work import DeadItem, WorkItem
+
+_FOLDER = Path(__file__).parent
+SCHEMAS = _FOLDER / "schemas"
+EXAMPLES = _FOLDER / "examples"
+
+
+class Topic(Frozen):
+    """One registered message: its schema's file is `<name>.v<version>.json`."""
+
+    name: str
+    version: Annotated[int, Field(ge=1)]
+    model: type[Message]
+    example: Message
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.name}.v{self.version}.json"
+
+
+_NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+_REQUEST = CaptureRequest(dataset_id="a1b2c3d4e5f6", settings=CaptureSettings(output_colorspace=Colorspace.ACESCG))
+_WORK = WorkItem(service="sfm", job_id="f7e8d9c0b1a2", kind=JobKind.CAPTURE, published_at=_NOON)
+_FAILURE = Failure(
+    code=ErrorCode.TOO_FEW_FRAMES,
+    message="Only 1 frame could be read from rgb.mp4; record at least 2 seconds.",
+    field="rgb.mp4",
+)
+_JOB = Job(
+    job_id="f7e8d9c0b1a2",
+    kind=JobKind.CAPTURE,
+    owner="admin",
+    status=JobStatus.COMPLETED,
+    stage="sfm",
+    progress=Progress(percent=100, step="packaging", processed_items=245, total_items=245),
+    request=_REQUEST,
+    warnings=("superpoint_aachen is not available on this worker; sift was used.",),
+    results=(
+        ResultFile(
+            name="remap_result_f7e8d9c0b1a2.zip",
+            key="results/f7e8d9c0b1a2/2/remap_result.zip",
+            content_type="application/zip",
+            size_bytes=81_234_567,
+            etag="9b2cf535f27731c974343645a3985328",
+        ),
+    ),
+    claim=Claim(service="sfm", worker="sfm-7d9f", attempt=2),
+    attempts=2,
+    created_at=_NOON,
+    updated_at=_NOON,
+    started_at=_NOON,
+    finished_at=_NOON,
+)
+
+TOPICS: tuple[Topic, ...] = (
+    Topic(
+        name="job-event",
+        version=1,
+        model=JobEvent,
+        example=JobEvent(
+            id="0b6c3f0e-5c57-4f0c-9d1c-6c0f0a3f6c11",
+            source="/alidade/sfm",
+            type=event_type_name(EventType.COMPLETED),
+            subject="f7e8d9c0b1a2",
+            time=_NOON,
+            data=JobEventData(job=_JOB, lines=(LogLine(time=_NOON, message="Pipeline finished", step="Done"),)),
+        ),
+    ),
+    Topic(name="work-item", version=1, model=WorkItem, example=_WORK),
+    Topic(
+        name="dead-item",
+        version=1,
+        model=DeadItem,
+        example=DeadItem(work=_WORK, reason=_FAILURE, deliveries=5, died_at=_NOON),
+    ),
+    Topic(
+        name="inspect-request",
+        version=1,
+        model=InspectRequest,
+        example=InspectRequest(
+            kind=JobKind.CAPTURE,
+            key="uploads/a1b2c3d4e5f6/upload",
+            etag="9b2cf535f27731c974343645a3985328",
+            size_bytes=81_234_567,
+        ),
+    ),
+    Topic(
+        name="inspection",
+        version=1,
+        model=Inspection,
+        example=Inspection(files=("rgb.mp4", "odometry.csv", "camera_matrix.csv", "depth/000000.png")),
+    ),
+    Topic(
+        name="dataset",
+        version=1,
+        model=Dataset,
+        example=Dataset(
+            dataset_id="a1b2c3d4e5f6",
+            kind=JobKind.CAPTURE,
+            owner="admin",
+            key="uploads/a1b2c3d4e5f6/upload",
+            etag="9b2cf535f27731c974343645a3985328",
+            size_bytes=81_234_567,
+            files=("rgb.mp4", "odometry.csv", "camera_matrix.csv"),
+            created_at=_NOON,
+        ),
+    ),
+    Topic(
+        name="step-manifest",
+        version=1,
+        model=StepManifest,
+        example=StepManifest(
+            step="features",
+            recipe="5d41402abc4b2a76b9719d911017c592",
+            files=(StoredFile(path="features.h5", size_bytes=51_200_000),),
+            seconds=41.2,
+            lines=("Step 2/5 — Feature extraction (sift)",),
+            created_at=_NOON,
+        ),
+    ),
+    Topic(
+        name="stage-manifest",
+        version=1,
+        model=StageManifest,
+        example=StageManifest(
+            job_id="f7e8d9c0b1a2",
+            stage="ingest",
+            steps={"conversion": "steps/a1b2c3d4e5f6/conversion/5d41402abc4b2a76b9719d911017c592/"},
+            created_at=_NOON,
+        ),
+    ),
+    Topic(
+        name="capture-manifest",
+        version=1,
+        model=CaptureManifest,
+        example=CaptureManifest(
+            source=CaptureSource(
+                kind="video",
+                codec="hevc",
+                width_px=1920,
+                height_px=1440,
+                bit_depth=8,
+                native_fps=59.94,
+                frames_found=1200,
+                frames_expected=1200,
+            ),
+            frames=(
+                CapturedFrame(
+                    name="000001.png",
+                    source_index=0,
+                    timestamp_s=0.0,
+                    pose=Pose(quaternion_xyzw=(0.0, 0.0, 0.0, 1.0), position_m=(0.0, 0.0, 0.0)),
+                    intrinsics=Intrinsics(fx_px=1440.0, fy_px=1440.0, cx_px=960.0, cy_px=720.0),
+                    has_depth=True,
+                    sharpness=312.5,
+                ),
+            ),
+            delivered_folder="matching",
+            delivered_bit_depth=8,
+            input_colorspace=None,
+            output_colorspace=None,
+            convention=ConventionEvidence(
+                axes="opencv", decided_by="depth", residual_m=0.011, rejected_residual_m=0.42
+            ),
+            confidence_scale="0-2",
+            depth_width_px=256,
+            depth_height_px=192,
+        ),
+    ),
+)
+
+
+def schema_text(topic: Topic) -> str:
+    """The JSON Schema (2020-12) of a topic, as it is committed."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:alidade:schema:{topic.name}:{topic.version}",
+        **topic.model.model_json_schema(mode="serialization"),
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def example_text(topic: Topic) -> str:
+    """The example of a topic, as it is committed."""
+    return json.dumps(topic.example.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write the schema and the example of every topic."""
+    for folder in (SCHEMAS, EXAMPLES):
+        folder.mkdir(exist_ok=True)
+    for topic in TOPICS:
+        (SCHEMAS / topic.file_name).write_text(schema_text(topic), encoding="utf-8")
+        (EXAMPLES / topic.file_name).write_text(example_text(topic), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
