@@ -1,0 +1,251 @@
+"""The bus: NATS with JetStream behind the few operations that Alidade needs.
+
+What is worked around in the client library (nats-py 2.16), and why:
+- a publish whose acknowledgement is lost may or may not have been stored: it is repeated with the same id, and the
+  server's deduplication makes that harmless;
+- a pull in flight stays deaf after the server restarts: pulls are short, so the next one hears again;
+- the default error callback prints a traceback for every reconnect attempt: ours logs one line.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    PubAck,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from contracts import subjects
+from contracts.errors import AlidadeError, DependencyUnavailable
+from runtime.logs import get_logger
+from runtime.settings import BusSettings
+
+log = get_logger(__name__)
+
+MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+_WRONG_LAST_SEQUENCE = 10071
+_SUBJECT_IS_FULL = 10077
+_DEDUPLICATION_S = 120.0
+_PUBLISH_TRIES = 5
+_PUBLISH_TIMEOUT_S = 4.0
+_DEAD_KEPT_S = 90 * 86400.0
+
+
+class SequenceMismatch(AlidadeError):
+    """Compare-and-set failed: somebody else wrote first."""
+
+
+class AlreadyQueued(AlidadeError):
+    """The same work is in the queue."""
+
+
+class Bus:
+    """One connection to NATS. Made by `Bus.connect`, closed by `close` or as an async context manager."""
+
+    def __init__(self, client: Client, settings: BusSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._on_reconnect: list[Callable[[], None]] = []
+        self.jetstream: JetStreamContext = client.jetstream(timeout=_PUBLISH_TIMEOUT_S)
+
+    @classmethod
+    async def connect(cls, settings: BusSettings, name: str) -> Self:
+        """Connect and make sure that the streams exist. Raises DependencyUnavailable."""
+        client = Client()
+        bus = cls(client, settings)
+        try:
+            await client.connect(
+                settings.url,
+                name=name,
+                user=settings.username,
+                password=settings.password,
+                connect_timeout=5,
+                reconnect_time_wait=1,
+                max_reconnect_attempts=-1,
+                allow_reconnect=True,
+                error_cb=bus._log_error,
+                disconnected_cb=bus._log_disconnect,
+                reconnected_cb=bus._tell_reconnect,
+            )
+        except (OSError, nats.errors.Error, TimeoutError) as error:
+            raise DependencyUnavailable(f"The bus at {settings.url} does not answer: {error}.") from error
+        await bus._ensure_streams()
+        return bus
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client.is_connected
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called after every lost and regained connection."""
+        self._on_reconnect.append(callback)
+
+    async def close(self) -> None:
+        """Flush what is under way, then disconnect."""
+        if self._client.is_connected:
+            await self._client.drain()
+        else:
+            await self._client.close()
+
+    async def publish(self, subject: str, payload: bytes, *, message_id: str, content_type: str) -> int:
+        """Publish into the subject's stream and return the stream sequence. Repeatable: `message_id` deduplicates.
+
+        Raises AlreadyQueued if the stream keeps one message per subject and has one, DependencyUnavailable.
+        """
+        return await self._publish(subject, payload, {MESSAGE_ID: message_id, "Content-Type": content_type})
+
+    async def publish_if_last(
+        self, subject: str, payload: bytes, *, message_id: str, content_type: str, scope: str, expected_sequence: int
+    ) -> int:
+        """Publish only if `expected_sequence` is the last sequence over the subjects in `scope` (0: there is none).
+
+        The server compares before it deduplicates, so a repeated publish whose first acknowledgement was lost also
+        ends in SequenceMismatch: the caller looks whether the last message is its own.
+        Raises SequenceMismatch, DependencyUnavailable.
+        """
+        headers = {
+            MESSAGE_ID: message_id,
+            "Content-Type": content_type,
+            EXPECTED_SEQUENCE: str(expected_sequence),
+            EXPECTED_SUBJECT: scope,
+        }
+        return await self._publish(subject, payload, headers)
+
+    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
+        for attempt in range(_PUBLISH_TRIES):
+            try:
+                ack: PubAck = await self.jetstream.publish(subject, payload, headers=dict(headers))
+            except nats.js.errors.APIError as error:
+                if error.err_code == _WRONG_LAST_SEQUENCE:
+                    raise SequenceMismatch(f"{subject}: {error.description}") from error
+                if error.err_code == _SUBJECT_IS_FULL:
+                    raise AlreadyQueued(subject) from error
+                if attempt + 1 == _PUBLISH_TRIES:
+                    raise DependencyUnavailable(f"The bus refused {subject}: {error.description}.") from error
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+                if self._client.is_closed or attempt + 1 == _PUBLISH_TRIES:
+                    raise DependencyUnavailable(f"The bus does not take {subject}: {error!r}.") from error
+            else:
+                return ack.seq
+            await asyncio.sleep(0.1 * 2**attempt)
+        raise AssertionError("the last try returns or raises")
+
+    async def request(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+        """Ask whichever service answers `subject`. Raises DependencyUnavailable if none does in time."""
+        try:
+            reply = await self._client.request(subject, payload, timeout=timeout_s)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise DependencyUnavailable(f"No service answers {subject}: {error!r}.") from error
+        return reply.data
+
+    async def answer(self, subject: str, group: str, reply: Callable[[bytes], Awaitable[bytes]]) -> Subscription:
+        """Answer requests on `subject`, shared with the other members of `group`."""
+
+        async def on_request(message: Msg) -> None:
+            try:
+                await message.respond(await reply(message.data))
+            except Exception:
+                log.exception("request_failed", subject=subject)
+
+        async def on_message(message: Msg) -> None:
+            # One slow answer must not hold up the next question.
+            task = asyncio.create_task(on_request(message))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        tasks: set[asyncio.Task[None]] = set()
+        return await self._client.subscribe(subject, queue=group, cb=on_message)
+
+    async def listen(self, subject: str, on_message: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Hear what is published on `subject` from now on, without the stream's guarantees."""
+        return await self._client.subscribe(subject, cb=on_message)
+
+    async def work_subscription(self, service: str, *, ack_wait_s: float) -> JetStreamContext.PullSubscription:
+        """The durable pull consumer of a service, made if need be."""
+        config = ConsumerConfig(
+            durable_name=subjects.consumer(service),
+            filter_subject=subjects.work_of(service),
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ack_wait_s,
+            max_deliver=-1,
+            max_ack_pending=10_000,
+        )
+        await self.jetstream.add_consumer(subjects.WORK_STREAM, config)
+        return await self.jetstream.pull_subscribe_bind(subjects.consumer(service), subjects.WORK_STREAM)
+
+    async def _ensure_streams(self) -> None:
+        for config in _streams(self._settings):
+            config.storage = StorageType.FILE
+            config.num_replicas = self._settings.replicas
+            config.allow_direct = True
+            await self._ensure_stream(config)
+
+    async def _ensure_stream(self, config: StreamConfig) -> None:
+        try:
+            await self.jetstream.add_stream(config)
+        except nats.js.errors.BadRequestError:
+            # It exists with other limits, for instance another retention: bring it up to the settings.
+            await self.jetstream.update_stream(config)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise DependencyUnavailable(f"The bus cannot keep the stream {config.name}: {error!r}.") from error
+
+    async def _log_error(self, error: Exception) -> None:
+        log.warning("bus_error", error=repr(error))
+
+    async def _log_disconnect(self) -> None:
+        log.warning("bus_disconnected", url=self._settings.url)
+
+    async def _tell_reconnect(self) -> None:
+        log.info("bus_reconnected", url=self._settings.url)
+        for callback in self._on_reconnect:
+            callback()
+
+
+def _streams(settings: BusSettings) -> tuple[StreamConfig, ...]:
+    jobs = StreamConfig(
+        name=subjects.JOBS_STREAM,
+        subjects=[subjects.ALL_JOB_EVENTS],
+        retention=RetentionPolicy.LIMITS,
+        max_age=settings.keep_jobs_s,
+        duplicate_window=_DEDUPLICATION_S,
+    )
+    work = StreamConfig(
+        name=subjects.WORK_STREAM,
+        subjects=[subjects.ALL_WORK],
+        retention=RetentionPolicy.WORK_QUEUE,
+        max_msgs_per_subject=1,
+        discard=DiscardPolicy.NEW,
+        discard_new_per_subject=True,
+        duplicate_window=_DEDUPLICATION_S,
+    )
+    dead = StreamConfig(
+        name=subjects.DEAD_STREAM,
+        subjects=[subjects.ALL_DEAD],
+        retention=RetentionPolicy.LIMITS,
+        max_age=_DEAD_KEPT_S,
+    )
+    return jobs, work, dead

@@ -1,0 +1,200 @@
+"""The child process that does a step's heavy work: `python -m runtime.child_entry CHANNEL_FD OPTIONS`.
+
+Started by `runtime.child`, never by hand. OPTIONS is a JSON object
+{"parent": pid, "allowed": [prefix, ...], "preload": [module, ...]}.
+The task arrives as one JSON line on standard input, which then stays open as a lifeline: its end means that the parent
+is gone. Messages leave as JSON lines on the descriptor CHANNEL_FD; standard output and error are free for native code.
+
+Imports little, so that a child is ready within a few hundredths of a second.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import fcntl
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Protocol
+
+from contracts.errors import UserError
+
+PROGRESS_INTERVAL_S = 0.1
+MAX_RESULT_BYTES = 8 << 20
+TRACE_LINES = 12
+
+PR_SET_PDEATHSIG = 1
+
+
+class Entry(Protocol):
+    """What a task names: `run(arguments, report)`. Returns what JSON can hold, or None."""
+
+    def __call__(self, arguments: dict[str, object], report: "ChildReporter", /) -> Mapping[str, object] | None: ...
+
+
+class Channel:
+    """Writes messages to the parent, one JSON object a line. May be used from several threads."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, fields: Mapping[str, object]) -> None:
+        self.send_line(json.dumps({"type": kind, **fields}).encode())
+
+    def send_line(self, line: bytes) -> None:
+        rest = memoryview(line + b"\n")
+        with self._lock:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+
+class ChildReporter:
+    """`contracts.progress.Reporter` towards the parent. Lets at most ten progress messages a second through."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._next_progress = 0.0
+
+    def step(self, name: str) -> None:
+        self._next_progress = 0.0
+        self._channel.send("step", {"name": name})
+
+    def progress(self, done: int, total: int, operation: str | None = None) -> None:
+        now = time.monotonic()
+        # The last one is always told: a bar that stops at 97 % looks like a fault.
+        if now < self._next_progress and done < total:
+            return
+        self._next_progress = now + PROGRESS_INTERVAL_S
+        self._channel.send("progress", {"done": int(done), "total": int(total), "operation": operation})
+
+    def log(self, message: str) -> None:
+        self._channel.send("log", {"message": message})
+
+    def warn(self, message: str) -> None:
+        self._channel.send("warn", {"message": message})
+
+    def finished(self, step: str) -> None:
+        """The step's outputs are complete on disk: the parent may upload them and never ask for the step again."""
+        self._channel.send("finished", {"name": step})
+
+
+def main(arguments: list[str]) -> None:
+    """Waits for the task, runs it, and leaves without the interpreter's slow and crash-prone farewell."""
+    channel = Channel(int(arguments[0]))
+    options = json.loads(arguments[1])
+    die_with_parent(int(options["parent"]))
+    faulthandler.enable()
+    for module in options["preload"]:
+        # A module that is missing here is the task's affair, and only if the task needs it.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    lifeline = os.dup(0)
+    task_line = read_line(lifeline)
+    if not task_line:
+        os._exit(0)
+    watch_lifeline(lifeline)
+    task = json.loads(task_line)
+    run_task(task["entry"], task["arguments"], options["allowed"], channel)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def run_task(entry: str, arguments: dict[str, object], allowed: list[str], channel: Channel) -> None:
+    """Runs the entry and sends its result, or what went wrong."""
+    try:
+        line = encode_result(load_entry(entry, allowed)(arguments, ChildReporter(channel)))
+    except UserError as error:
+        channel.send("user_error", {"code": str(error.code), "message": error.message, "field": error.field})
+    except MemoryError as error:
+        channel.send("out_of_memory", {"message": str(error) or "an allocation failed"})
+    except BaseException as error:
+        trace = "".join(traceback.format_exception(error)).strip().splitlines()
+        sys.stderr.write("\n".join(trace) + "\n")
+        name = type(error).__qualname__
+        channel.send("error", {"name": name, "message": str(error), "trace": "\n".join(trace[-TRACE_LINES:])})
+    else:
+        channel.send_line(line)
+
+
+def encode_result(result: Mapping[str, object] | None) -> bytes:
+    """The message that carries the result. Raises `ValueError` if it is too large or holds a NaN."""
+    line = json.dumps({"type": "result", "value": dict(result or {})}, allow_nan=False).encode()
+    if len(line) > MAX_RESULT_BYTES:
+        raise ValueError(f"the result has {len(line):,} bytes; results of that size belong into files")
+    return line
+
+
+def load_entry(name: str, allowed: list[str]) -> Entry:
+    """The function `package.module:function`. A task may come over the bus: only allowed packages are imported.
+
+    Raises:
+        PermissionError: the module's name begins with none of `allowed`.
+    """
+    module, _, function = name.partition(":")
+    if not function.isidentifier() or not any(module.startswith(prefix) for prefix in allowed):
+        raise PermissionError(f"{name!r} is not an entry that a child may run")
+    found: Entry = getattr(importlib.import_module(module), function)
+    return found
+
+
+def read_line(descriptor: int) -> bytes:
+    """Reads up to a newline; empty if the other end closed before that."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        chunk = os.read(descriptor, 1 << 16)
+        if not chunk:
+            return b""
+        line += chunk
+    return bytes(line)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Asks Linux to kill this process when its parent ends (prctl(2)); elsewhere the lifeline alone does it."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have ended before the request, and then no signal ever comes. (A parent that is 1 lives in a container.)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+    # When memory runs out, the kernel shall take the child and not the worker that would report it.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
+        score.write("1000")
+
+
+def watch_lifeline(lifeline: int) -> None:
+    """Kills the whole process group, grandchildren too, when the other end of the lifeline closes.
+
+    On Linux the kernel does it by itself (fcntl(2), O_ASYNC with F_SETSIG and F_SETOWN on a process group), even
+    while native code holds the interpreter. A thread does it everywhere else, and where O_ASYNC is not available.
+    """
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    threading.Thread(target=_kill_group_at_end_of, args=(lifeline,), name="lifeline", daemon=True).start()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _kill_group_at_end_of(lifeline: int) -> None:
+    # Also catches an end that came before O_ASYNC was set.
+    poll = select.poll()
+    poll.register(lifeline, select.POLLHUP)
+    poll.poll()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
