@@ -13,6 +13,8 @@ STEPS = "steps/"
 JOBS = "jobs/"
 RESULTS = "results/"
 MANIFEST = "manifest.json"
+STEP_MANIFEST_DEPTH = 4
+"""Slashes in the key of a step's manifest."""
 
 
 def upload(dataset_id: str) -> str:
@@ -28,9 +30,13 @@ def dataset_steps(dataset_id: str) -> str:
     return f"{STEPS}{dataset_id}/"
 
 
-def step(dataset_id: str, step_name: str, recipe: str) -> str:
-    """Prefix of one step output; its manifest is `<prefix>manifest.json`."""
-    return f"{STEPS}{dataset_id}/{step_name}/{recipe}/"
+def step_manifest(dataset_id: str, step_name: str, recipe: str) -> str:
+    return f"{STEPS}{dataset_id}/{step_name}/{recipe}/{MANIFEST}"
+
+
+def step_copy(dataset_id: str, step_name: str, recipe: str, copy: str) -> str:
+    """Prefix of one copy of a step's output; `copy` is random."""
+    return f"{STEPS}{dataset_id}/{step_name}/{recipe}/{copy}/"
 
 
 def stage_manifest(job_id: str, stage: str) -> str:

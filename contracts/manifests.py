@@ -2,25 +2,27 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from contracts.model import Message
 
 
 class StoredFile(Message):
-    """One file of an output. `path` is relative to the manifest's folder."""
+    """One file of an output. `path` is relative to the output's folder."""
 
     path: str
     size_bytes: int
 
 
 class StepManifest(Message):
-    """`manifest.json` of a step's output, beside the files it names."""
+    """`manifest.json` of a step's output: the pointer to the one complete copy of it."""
 
     version: Literal[1] = 1
     step: str
     recipe: str
-    """Hash of inputs, parameters and the step's revision; also the name of the folder."""
+    """Hash of inputs, parameters and the step's revision."""
+    prefix: str
+    """Key prefix of the files. Two workers that compute the same step write to different ones, and never mix."""
     files: tuple[StoredFile, ...]
     seconds: float
     """How long the step took when it was computed."""
@@ -37,5 +39,7 @@ class StageManifest(Message):
     job_id: str
     stage: str
     steps: dict[str, str]
-    """Step name to the key prefix of its output."""
+    """Step name to the key of its manifest."""
+    recipes: dict[str, str] = Field(default_factory=dict)
+    """What later stages build their own recipes on: name to hash."""
     created_at: AwareDatetime

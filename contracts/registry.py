@@ -1,7 +1,7 @@
 """The register of messages: every model that is stored or sent, its version, and an example of it.
 
-`python -m contracts.registry` writes `contracts/schemas/` and `contracts/examples/`. Published schemas are frozen:
-a change that a reader of the old one cannot take needs a new version, and a test holds us to it.
+`python -m contracts.registry` writes `contracts/schemas/` and `contracts/examples/`. A committed schema is published:
+it may grow, but a change that a reader of the old one cannot take needs a new version, and a test holds us to it.
 """
 
 import json
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from contracts.capture_settings import CaptureRequest, CaptureSettings, Colorspace
 from contracts.captures import (
@@ -31,6 +31,7 @@ from contracts.work import DeadItem, WorkItem
 _FOLDER = Path(__file__).parent
 SCHEMAS = _FOLDER / "schemas"
 EXAMPLES = _FOLDER / "examples"
+_WORDS = frozenset({"description", "title", "default", "examples"})
 
 
 class Topic(Frozen):
@@ -140,6 +141,7 @@ TOPICS: tuple[Topic, ...] = (
         example=StepManifest(
             step="features",
             recipe="5d41402abc4b2a76b9719d911017c592",
+            prefix="steps/a1b2c3d4e5f6/features/5d41402abc4b2a76b9719d911017c592/0b6c3f0e/",
             files=(StoredFile(path="features.h5", size_bytes=51_200_000),),
             seconds=41.2,
             lines=("Step 2/5 — Feature extraction (sift)",),
@@ -153,7 +155,8 @@ TOPICS: tuple[Topic, ...] = (
         example=StageManifest(
             job_id="f7e8d9c0b1a2",
             stage="ingest",
-            steps={"conversion": "steps/a1b2c3d4e5f6/conversion/5d41402abc4b2a76b9719d911017c592/"},
+            steps={"conversion": "steps/a1b2c3d4e5f6/conversion/5d41402abc4b2a76b9719d911017c592/manifest.json"},
+            recipes={"frames": "7d793037a0760186574b0282f2f435e7"},
             created_at=_NOON,
         ),
     ),
@@ -213,12 +216,40 @@ def example_text(topic: Topic) -> str:
     return json.dumps(topic.example.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
+def breaking_changes(old: JsonValue, new: JsonValue, path: str = "") -> list[str]:
+    """Where a reader of the `old` schema could not take what is written by the `new` one.
+
+    New properties, new definitions and new words are additive. What is gone or different is not.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for name, value in old.items():
+            if name in _WORDS:
+                continue
+            if name not in new:
+                found.append(f"{path}/{name} is gone")
+            else:
+                found += breaking_changes(value, new[name], f"{path}/{name}")
+        return found
+    if isinstance(old, list) and isinstance(new, list):
+        if path.endswith("/required"):
+            # What was always there must stay; more may come.
+            return [f"{path}: {name} is gone" for name in old if name not in new]
+        return [] if old == new else [f"{path} changed"]
+    return [] if old == new else [f"{path} changed from {old!r} to {new!r}"]
+
+
 def main() -> None:
-    """Write the schema and the example of every topic."""
+    """Write the schema and the example of every topic. Refuses to break a schema that is published."""
     for folder in (SCHEMAS, EXAMPLES):
         folder.mkdir(exist_ok=True)
     for topic in TOPICS:
-        (SCHEMAS / topic.file_name).write_text(schema_text(topic), encoding="utf-8")
+        path = SCHEMAS / topic.file_name
+        if path.exists():
+            published = json.loads(path.read_text(encoding="utf-8"))
+            if found := breaking_changes(published, json.loads(schema_text(topic))):
+                raise SystemExit(f"{topic.file_name} is published. A breaking change needs a new version: {found}")
+        path.write_text(schema_text(topic), encoding="utf-8")
         (EXAMPLES / topic.file_name).write_text(example_text(topic), encoding="utf-8")
 
 

@@ -172,8 +172,8 @@ class ChildProcess:
             return
         lifeline, self._lifeline = self._lifeline, None
         self._kill()
-        os.close(lifeline)
         await self.process.wait()
+        os.close(lifeline)
         self.messages.close()
         self.output.close()
 
@@ -263,13 +263,14 @@ class _Run:
         self._tail = bytearray()
 
     async def outcome(self, task: ChildTask, cancel: Cancellation) -> ChildResult:
-        await self._child.give(task)
+        # Beside everything else, for a child that hangs in its imports does not read a long task.
+        give = asyncio.ensure_future(self._child.give(task))
         output = asyncio.ensure_future(self._collect_output())
         listen = asyncio.ensure_future(self._listen())
         deliver = asyncio.ensure_future(self._deliver())
         watch = asyncio.ensure_future(self._watch())
         stop = asyncio.ensure_future(cancel.wait())
-        everything = (output, listen, deliver, watch, stop)
+        everything = (give, output, listen, deliver, watch, stop)
         try:
             await self._first_end(listen, deliver, watch, stop)
             last = listen.result()

@@ -17,7 +17,7 @@ import mimetypes
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -165,6 +165,12 @@ class ObjectStore:
 
         await self._retried(ensure, self._bucket)
 
+    async def remove_bucket(self) -> None:
+        """Removes the bucket and all that is in it."""
+        async for info in self.list(""):
+            await self.delete(info.key)
+        await self._retried(lambda: self._client.remove_bucket(self._bucket), self._bucket)
+
     async def check(self) -> None:
         """Raises `DependencyUnavailable` or `ConfigurationError` unless the bucket is there and answers."""
         if not await self._once(lambda: self._client.bucket_exists(self._bucket), self._bucket):
@@ -235,7 +241,7 @@ class ObjectStore:
     async def exists(self, key: str) -> bool:
         return await self.stat(key) is not None
 
-    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+    async def list(self, prefix: str) -> AsyncGenerator[ObjectInfo, None]:
         """Every object whose key starts with `prefix`, in the order of keys, a page of the store at a time."""
         found: Iterator[Object] = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
         while page := await self._once(lambda: list_page(found), prefix):
@@ -270,7 +276,7 @@ class ObjectStore:
 
     async def open_range(
         self, key: str, start: int = 0, end: int | None = None, if_match: str | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Bytes `start` up to but not including `end` (None: to the end of the object), in chunks of at most 256 KiB.
 
         At most one chunk is held; the connection is closed when the consumer stops early (use `contextlib.aclosing`).
@@ -321,7 +327,7 @@ class ObjectStore:
         wanted = [info async for info in self.list(prefix)]
 
         async def get(info: ObjectInfo) -> int:
-            return (await self.get_file(info.key, folder / _relative_path(info.key, prefix))).size_bytes
+            return (await self.get_file(info.key, folder / relative_path(info.key, prefix))).size_bytes
 
         return await _in_parallel(get, wanted)
 
@@ -643,7 +649,8 @@ async def _in_parallel(move: Callable[[T], Awaitable[int]], items: list[T]) -> T
     return Transfer(files=len(items), size_bytes=size_bytes)
 
 
-def _relative_path(key: str, prefix: str) -> Path:
+def relative_path(key: str, prefix: str) -> Path:
+    """Where the object `key` goes in the folder that `prefix` stands for. Raises `ValueError` if that lies outside."""
     relative = PurePosixPath(key.removeprefix(prefix).lstrip("/"))
     if not relative.parts or ".." in relative.parts:
         raise ValueError(f"the key {key!r} does not name a file below {prefix!r}")
