@@ -19,6 +19,13 @@ class Reporter(Protocol):
         """A line for the job's log that is also kept in the job's `warnings` and its report."""
 
 
+class StageReporter(Reporter, Protocol):
+    """A reporter for code that runs several steps, each of which leaves files behind."""
+
+    def finished(self, step: str) -> None:
+        """The step's files are complete on disk, and may be stored from now on."""
+
+
 class Silence:
     """A reporter for callers that do not listen."""
 
@@ -32,4 +39,7 @@ class Silence:
         pass
 
     def warn(self, message: str) -> None:
+        pass
+
+    def finished(self, step: str) -> None:
         pass

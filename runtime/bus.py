@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -84,7 +85,7 @@ class Bus:
                 reconnected_cb=bus._tell_reconnect,
             )
         except (OSError, nats.errors.Error, TimeoutError) as error:
-            raise DependencyUnavailable(f"The bus at {settings.url} does not answer: {error}.") from error
+            raise DependencyUnavailable(f"The bus at {bus.address} does not answer: {error}.") from error
         await bus._ensure_streams()
         return bus
 
@@ -95,6 +96,11 @@ class Bus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def address(self) -> str:
+        """Where the bus is, without the credentials that the URL may hold."""
+        return urlsplit(self._settings.url).netloc.rpartition("@")[2]
 
     @property
     def is_connected(self) -> bool:
@@ -217,10 +223,10 @@ class Bus:
         log.warning("bus_error", error=repr(error))
 
     async def _log_disconnect(self) -> None:
-        log.warning("bus_disconnected", url=self._settings.url)
+        log.warning("bus_disconnected", address=self.address)
 
     async def _tell_reconnect(self) -> None:
-        log.info("bus_reconnected", url=self._settings.url)
+        log.info("bus_reconnected", address=self.address)
         for callback in self._on_reconnect:
             callback()
 

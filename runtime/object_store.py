@@ -16,6 +16,7 @@ import itertools
 import mimetypes
 import os
 import tempfile
+import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import IO, Self, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -220,15 +221,7 @@ class ObjectStore:
         `ObjectNotFound`; `ObjectChanged` if the object was replaced meanwhile.
         """
         info = await self._known(key)
-        await self._in_thread(lambda: path.parent.mkdir(parents=True, exist_ok=True))
-        handle, name = await self._in_thread(lambda: tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}."))
-        partial = Path(name)
-        os.close(handle)
-        try:
-            await self._retried(lambda: self._resume_download(info, partial), key)
-            await self._in_thread(lambda: partial.replace(path))
-        finally:
-            await self._in_thread(lambda: partial.unlink(missing_ok=True))
+        await self._download(info, path)
         return info
 
     async def stat(self, key: str) -> ObjectInfo | None:
@@ -327,7 +320,8 @@ class ObjectStore:
         wanted = [info async for info in self.list(prefix)]
 
         async def get(info: ObjectInfo) -> int:
-            return (await self.get_file(info.key, folder / relative_path(info.key, prefix))).size_bytes
+            await self._download(info, folder / relative_path(info.key, prefix))
+            return info.size_bytes
 
         return await _in_parallel(get, wanted)
 
@@ -372,12 +366,7 @@ class ObjectStore:
                 raise DependencyUnavailable(f"The object store sent {len(data)} of {end - start} bytes of {key!r}.")
             return data
 
-        for pause_s in BACKOFF_S:
-            try:
-                return _translated(read, key)
-            except DependencyUnavailable:
-                time.sleep(pause_s)
-        return _translated(read, key)
+        return _patiently(read, key)
 
     # ---- what `ObjectUpload` needs
 
@@ -417,24 +406,44 @@ class ObjectStore:
     async def _known(self, key: str) -> ObjectInfo:
         return _info_of(await self._retried(lambda: self._client.stat_object(self._bucket, key), key))
 
-    def _resume_download(self, info: ObjectInfo, partial: Path) -> None:
-        # Not "ab", which would bring the file back after a cancelled `get_file` has removed it.
-        with partial.open("r+b") as file:
-            file.seek(0, io.SEEK_END)
-            if info.size_bytes == 0 or file.tell() == info.size_bytes:
-                return
-            response = self._client.get_object(
-                self._bucket, info.key, offset=file.tell(), request_headers=_if_match(info.etag)
-            )
+    async def _download(self, info: ObjectInfo, path: Path) -> None:
+        abandoned = threading.Event()
+        try:
+            await self._in_thread(lambda: self._download_here(info, path, abandoned))
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
+
+    def _download_here(self, info: ObjectInfo, path: Path, abandoned: threading.Event) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             try:
-                while chunk := response.read(1 << 20, decode_content=False):
-                    file.write(chunk)
-            finally:
-                _dispose(response)
-            if file.tell() != info.size_bytes:
-                raise DependencyUnavailable(
-                    f"The object store sent {file.tell():,} of {info.size_bytes:,} bytes of {info.key!r}."
-                )
+                _patiently(lambda: self._receive_rest(info, file, abandoned), info.key)
+                # What others write here is readable under the umask; a temporary file is not.
+                os.fchmod(file.fileno(), 0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+    def _receive_rest(self, info: ObjectInfo, file: IO[bytes], abandoned: threading.Event) -> None:
+        """Goes on at the end of `file` with what is missing of the object."""
+        start = file.seek(0, io.SEEK_END)
+        if start == info.size_bytes:
+            return
+        response = self._client.get_object(self._bucket, info.key, offset=start, request_headers=_if_match(info.etag))
+        try:
+            while not abandoned.is_set() and (chunk := response.read(1 << 20, decode_content=False)):
+                file.write(chunk)
+        finally:
+            _dispose(response)
+        file.flush()
+        if abandoned.is_set():
+            raise asyncio.CancelledError
+        if file.tell() != info.size_bytes:
+            raise DependencyUnavailable(
+                f"The object store sent {file.tell():,} of {info.size_bytes:,} bytes of {info.key!r}."
+            )
 
     def _dangling(self) -> Sequence[Upload]:
         found = []
@@ -686,6 +695,16 @@ def _translated(call: Callable[[], T], subject: str) -> T:
         raise _from_s3(error, subject) from error
     except (ServerError, InvalidResponseError, MinioException, HTTPError) as error:
         raise DependencyUnavailable(f"The object store does not answer ({subject}): {error}") from error
+
+
+def _patiently(call: Callable[[], T], subject: str) -> T:
+    """Runs a repeatable SDK call in the calling thread, a few times if the store does not answer."""
+    for pause_s in BACKOFF_S:
+        try:
+            return _translated(call, subject)
+        except DependencyUnavailable:
+            time.sleep(pause_s)
+    return _translated(call, subject)
 
 
 def _from_s3(error: S3Error, subject: str) -> AlidadeError:

@@ -28,7 +28,8 @@ class _Group(BaseModel):
 class BusSettings(_Group):
     """The NATS server or cluster."""
 
-    url: str = "nats://127.0.0.1:4222"
+    url: str = Field(default="nats://127.0.0.1:4222", repr=False)
+    """May hold a token: `nats://<token>@host:4222`."""
     username: str | None = None
     password: str | None = Field(default=None, repr=False)
     replicas: Annotated[int, Field(ge=1, le=5)] = 1

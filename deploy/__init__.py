@@ -1,0 +1,1 @@
+"""How Alidade is brought up: on one machine, in containers, on a cluster."""

@@ -1,0 +1,1 @@
+"""Turns what was uploaded into the canonical forms of `contracts`."""

@@ -1,0 +1,136 @@
+"""Ingest on the bus: answers what is in an upload, and turns an upload into its canonical form."""
+
+import asyncio
+
+from pydantic import JsonValue
+
+from contracts import keys
+from contracts.capture_settings import CaptureSettings
+from contracts.errors import AlidadeError, ErrorCode, UserError
+from contracts.jobs import Failure, Job, ResultFile
+from contracts.manifests import StepManifest
+from contracts.uploads import Dataset, Inspection, InspectRequest
+from runtime.logs import get_logger
+from runtime.object_store import ObjectNotFound, ObjectStore
+from runtime.stage_child import StageChildren
+from runtime.stage_work import StageWork
+from runtime.step_outputs import StepOutputs, StepRecord, recipe_of, write_stage_manifest
+from services.ingest.archive import inspect_archive
+from services.ingest.capture import REVISION
+
+log = get_logger(__name__)
+
+ENTRY = "services.ingest.entry:run"
+STEP = "conversion"
+_DATASET_LIMIT_BYTES = 256 << 20
+
+
+def frames_recipe(dataset: Dataset, settings: CaptureSettings) -> str:
+    """What pictures to match, poses and depth depend on: the upload, the frame choice, the input colour space."""
+    return recipe_of(
+        "frames",
+        REVISION,
+        settings.model_dump(mode="json", include={"fps", "input_colorspace"}),
+        {"upload": f"{dataset.key}@{dataset.etag}"},
+    )
+
+
+def conversion_recipe(frames: str, settings: CaptureSettings) -> str:
+    """The whole canonical form: the frames, the pictures to deliver, and what the log says about the depth."""
+    included = {"output_colorspace", "stray_confidence", "stray_depth_subsample", "stray_gen_pointcloud"}
+    return recipe_of(STEP, REVISION, settings.model_dump(mode="json", include=included), {"frames": frames})
+
+
+class CaptureStep:
+    """The first stage of a capture job."""
+
+    def __init__(self, store: ObjectStore, children: StageChildren) -> None:
+        self._store = store
+        self._children = children
+
+    async def run(self, work: StageWork) -> tuple[ResultFile, ...]:
+        """Store the canonical form of the job's data set, or find it stored already.
+
+        Raises UserError if the capture cannot be used or its upload has expired.
+        """
+        request = work.job.request
+        work.step("initializing")
+        work.log("Pipeline started")
+        dataset = await self._dataset(request.dataset_id)
+        frames = frames_recipe(dataset, request.settings)
+        recipe = conversion_recipe(frames, request.settings)
+        outputs = StepOutputs(self._store, "ingest", dataset.dataset_id)
+        manifest = await outputs.find(STEP, recipe)
+        if manifest is None:
+            await self._convert(work, dataset, outputs, recipe)
+        else:
+            _repeat(work, manifest)
+        key = keys.step_manifest(dataset.dataset_id, STEP, recipe)
+        await write_stage_manifest(self._store, work.job.job_id, "ingest", {STEP: key}, {"frames": frames})
+        return ()
+
+    async def clean_up(self, job: Job) -> None:
+        """Step outputs are shared by every job on the data set: only what is the job's own goes."""
+        await self._store.delete_prefix(keys.job(job.job_id))
+
+    async def _dataset(self, dataset_id: str) -> Dataset:
+        try:
+            return await read_dataset(self._store, dataset_id)
+        except ObjectNotFound:
+            raise UserError(
+                ErrorCode.NOT_FOUND,
+                f"The data set {dataset_id} has expired. Upload the capture again.",
+                field="dataset_id",
+            ) from None
+
+    async def _convert(self, work: StageWork, dataset: Dataset, outputs: StepOutputs, recipe: str) -> None:
+        archive = work.scratch / "upload.zip"
+        await self._store.get_file(dataset.key, archive)
+        folder = work.scratch / STEP
+
+        async def keep(step: str, record: StepRecord) -> None:
+            await outputs.keep(step, recipe, folder, record)
+
+        arguments: dict[str, JsonValue] = {
+            "archive": str(archive),
+            "settings": work.job.request.settings.model_dump(mode="json"),
+            "out": str(folder),
+        }
+        await self._children.run(work, ENTRY, arguments, keep)
+
+
+class Inspector:
+    """Answers the gateway's question about an upload within the upload's own request."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def answer(self, question: bytes) -> bytes:
+        """`InspectRequest` in, `Inspection` out. Reads the archive's directory by ranges, never the whole of it."""
+        request = InspectRequest.model_validate_json(question)
+        try:
+            file = await self._store.ranged_file(request.key)
+            found = await asyncio.to_thread(inspect_archive, file)
+            answer = Inspection(files=found.files)
+        except UserError as error:
+            answer = Inspection(error=Failure(code=error.code, message=error.message, field=error.field))
+        except AlidadeError as error:
+            log.warning("inspection_failed", key=request.key, reason=error.message)
+            answer = Inspection(error=Failure(code=error.code, message=error.message))
+        return answer.model_dump_json().encode()
+
+
+async def read_dataset(store: ObjectStore, dataset_id: str) -> Dataset:
+    """Raises ObjectNotFound."""
+    return Dataset.model_validate_json(await store.get_bytes(keys.dataset(dataset_id), _DATASET_LIMIT_BYTES))
+
+
+def _repeat(work: StageWork, manifest: StepManifest) -> None:
+    """Say again what the step said when it was computed."""
+    work.step(manifest.step)
+    for warning in manifest.warnings:
+        work.warn(warning)
+    for line in manifest.lines:
+        work.log(line)
+    work.log(f"  (reused from an earlier job on this data set; it took {manifest.seconds:.1f} s)")
+    work.progress(1, 1)
