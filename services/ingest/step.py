@@ -16,12 +16,13 @@ from runtime.stage_child import StageChildren
 from runtime.stage_work import StageWork
 from runtime.step_outputs import StepOutputs, StepRecord, recipe_of, write_stage_manifest
 from services.ingest.archive import inspect_archive
-from services.ingest.capture import REVISION
 
 log = get_logger(__name__)
 
 ENTRY = "services.ingest.entry:run"
 STEP = "conversion"
+REVISION = 1
+"""Raised when the conversion makes something else of the same upload."""
 _DATASET_LIMIT_BYTES = 256 << 20
 
 

@@ -1,0 +1,150 @@
+"""Structure from motion, step by step: what the child process of an sfm worker runs.
+
+    features → pairs → matching → mapping → cloud → packaging
+
+Every step reads folders and writes one of its own below the work folder. A step that is already there, because an
+earlier attempt or another job on the same data set computed it, is not computed again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from contracts.capture_settings import Approach, CaptureSettings
+from contracts.progress import Reporter, StageReporter
+from services.sfm import cloud, features, mapping, matching, packaging, pairs
+from services.sfm.plan import STEPS
+
+RESULT_NAME = "result.zip"
+
+
+class Reused(BaseModel):
+    """What an earlier computation of a step said, and how long it took."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Arguments(BaseModel):
+    """The task, as the worker hands it over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: CaptureSettings
+    capture: Path
+    work: Path
+    done: dict[str, Reused]
+    """Steps whose output is below `work` already."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The capture, and where each step writes."""
+
+    capture: Path
+    work: Path
+
+    def of(self, step: str) -> Path:
+        return self.work / step
+
+
+Compute = Callable[[CaptureSettings, Folders, Reporter], None]
+
+
+def _features(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
+    resolution = features.resolve(conf)
+    report.log(f"Step 2/5 — Feature extraction ({resolution.used_features})")
+    features.main(conf, folders.capture, folders.of("features"), report)
+
+
+def _pairs(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
+    report.log("Step 3/5 — Pair generation")
+    pairs.main(conf, folders.capture, folders.of("features"), folders.of("pairs"), report)
+
+
+def _matching(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
+    report.log(f"Step 4/5 — Matching ({features.resolve(conf).used_matcher})")
+    matching.main(
+        conf,
+        folders.capture,
+        folders.of("features"),
+        folders.of("pairs") / "pairs.txt",
+        folders.of("matching"),
+        report,
+    )
+
+
+def _mapping(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
+    if conf.stray_approach is Approach.KNOWN_POSES:
+        report.log("Step 5/5 — Triangulation (ARKit known poses)")
+    else:
+        report.log(f"Step 5/5 — SfM reconstruction ({conf.mapper_type})")
+    database = folders.of("matching") / "database.db"
+    mapping.main(conf, folders.capture, database, folders.of("mapping"), report)
+
+
+def _cloud(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
+    cloud.main(conf, folders.capture, folders.of("mapping") / "sparse" / "0", folders.of("cloud"), report)
+
+
+COMPUTE: dict[str, Compute] = {
+    "features": _features,
+    "pairs": _pairs,
+    "matching": _matching,
+    "mapping": _mapping,
+    "cloud": _cloud,
+}
+
+
+def run(arguments: dict[str, object], report: StageReporter) -> dict[str, JsonValue]:
+    """Compute every step that is not there yet, then the result. Returns where the result is.
+
+    Raises UserError if the capture yields no model.
+    """
+    task = Arguments.model_validate(arguments)
+    folders = Folders(task.capture, task.work)
+    seconds: dict[str, float] = {}
+    for step in STEPS:
+        report.step(step.name)
+        reused = task.done.get(step.name)
+        if reused is not None:
+            _say_again(reused, report)
+            seconds[step.name] = reused.seconds
+            continue
+        folders.of(step.name).mkdir(parents=True)
+        began = time.monotonic()
+        COMPUTE[step.name](task.settings, folders, report)
+        seconds[step.name] = round(time.monotonic() - began, 3)
+        report.finished(step.name)
+    report.step("packaging")
+    result = folders.work / RESULT_NAME
+    packaging.main(
+        task.settings,
+        packaging.Inputs(
+            capture=folders.capture,
+            features=folders.of("features"),
+            pairs=folders.of("pairs"),
+            matching=folders.of("matching"),
+            mapping=folders.of("mapping"),
+            cloud=folders.of("cloud"),
+        ),
+        seconds,
+        result,
+        report,
+    )
+    return {"result": str(result)}
+
+
+def _say_again(reused: Reused, report: Reporter) -> None:
+    for warning in reused.warnings:
+        report.warn(warning)
+    for line in reused.lines:
+        report.log(line)
+    report.log(f"  (reused; it took {reused.seconds:.1f} s when it was computed)")
+    report.progress(1, 1)

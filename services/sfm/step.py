@@ -1,0 +1,110 @@
+"""sfm on the bus: brings a canonical capture and what is known about it to the child, and stores what it makes."""
+
+from pydantic import JsonValue
+
+from contracts import keys
+from contracts.capture_settings import CaptureSettings
+from contracts.errors import ErrorCode, UserError
+from contracts.jobs import Job, ResultFile
+from contracts.manifests import StepManifest
+from runtime.object_store import ObjectNotFound, ObjectStore
+from runtime.stage_child import StageChildren
+from runtime.stage_work import StageWork
+from runtime.step_outputs import StepOutputs, StepRecord, read_stage_manifest, recipe_of
+from services.sfm import features
+from services.sfm.plan import STEPS
+
+ENTRY = "services.sfm.pipeline:run"
+
+
+def recipes_of(settings: CaptureSettings, frames: str, conversion: str) -> dict[str, str]:
+    """The recipe of every step, from those of the ingested capture.
+
+    What is used counts, and what was asked for: a worker that has a model must not take over what one without it made.
+    """
+    resolution = features.resolve(settings)
+    used: dict[str, JsonValue] = {"features": resolution.used_features, "matcher": resolution.used_matcher}
+    recipes = {"frames": frames, "conversion": conversion}
+    for step in STEPS:
+        asked = settings.model_dump(mode="json", include=set(step.settings))
+        parameters: dict[str, JsonValue] = {**asked, "used": used} if "feature_type" in step.settings else asked
+        recipes[step.name] = recipe_of(
+            step.name, step.revision, parameters, {name: recipes[name] for name in step.inputs}
+        )
+    return recipes
+
+
+class SfmStep:
+    """The second and last stage of a capture job."""
+
+    def __init__(self, store: ObjectStore, children: StageChildren) -> None:
+        self._store = store
+        self._children = children
+
+    async def run(self, work: StageWork) -> tuple[ResultFile, ...]:
+        """Compute the model and store the result. Goes on from the last finished step of whoever was here before.
+
+        Raises UserError if the capture yields no model.
+        """
+        request = work.job.request
+        ingested = await read_stage_manifest(self._store, work.job.job_id, "ingest")
+        outputs = StepOutputs(self._store, "sfm", request.dataset_id)
+        conversion = await self._restore_capture(work, outputs, ingested.steps["conversion"])
+        recipes = recipes_of(request.settings, ingested.recipes["frames"], conversion.recipe)
+        done = await self._restore_steps(work, outputs, recipes)
+
+        async def keep(step: str, record: StepRecord) -> None:
+            await outputs.keep(step, recipes[step], work.scratch / "work" / step, record)
+
+        arguments: dict[str, JsonValue] = {
+            "settings": request.settings.model_dump(mode="json"),
+            "capture": str(work.scratch / "capture"),
+            "work": str(work.scratch / "work"),
+            "done": {
+                manifest.step: manifest.model_dump(mode="json", include={"seconds", "lines", "warnings"})
+                for manifest in done
+            },
+        }
+        await self._children.run(work, ENTRY, arguments, keep)
+        return (await self._deliver(work),)
+
+    async def clean_up(self, job: Job) -> None:
+        """Only what is the attempt's own goes: step outputs are shared, and another attempt may be at work."""
+        await self._store.delete_prefix(keys.result(job.job_id, job.attempts, ""))
+
+    async def _restore_capture(self, work: StageWork, outputs: StepOutputs, key: str) -> StepManifest:
+        try:
+            manifest = await outputs.load(key)
+            await outputs.restore(manifest, work.scratch / "capture")
+        except ObjectNotFound:
+            raise UserError(
+                ErrorCode.NOT_FOUND, "The data set has expired. Upload the capture again.", field="dataset_id"
+            ) from None
+        return manifest
+
+    async def _restore_steps(
+        self, work: StageWork, outputs: StepOutputs, recipes: dict[str, str]
+    ) -> list[StepManifest]:
+        """Bring every step that is stored already."""
+        done = []
+        for step in STEPS:
+            manifest = await outputs.find(step.name, recipes[step.name])
+            if manifest is None:
+                continue
+            try:
+                await outputs.restore(manifest, work.scratch / "work" / step.name)
+            except ObjectNotFound:
+                continue
+            done.append(manifest)
+        return done
+
+    async def _deliver(self, work: StageWork) -> ResultFile:
+        name = f"remap_result_{work.job.job_id}.zip"
+        key = keys.result(work.job.job_id, work.attempt, name)
+        await self._store.put_file(key, work.scratch / "work" / "result.zip", "application/zip")
+        info = await self._store.stat(key)
+        if info is None:
+            raise ObjectNotFound(key)
+        return ResultFile(
+            name=name, key=key, content_type="application/zip", size_bytes=info.size_bytes, etag=info.etag
+        )
