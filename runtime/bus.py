@@ -8,6 +8,7 @@ What is worked around in the client library (nats-py 2.16), and why:
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,7 @@ _SUBJECT_IS_FULL = 10077
 _DEDUPLICATION_S = 120.0
 _PUBLISH_TRIES = 5
 _PUBLISH_TIMEOUT_S = 4.0
+_FLUSH_S = 2
 _DEAD_KEPT_S = 90 * 86400.0
 
 
@@ -113,9 +115,10 @@ class Bus:
     async def close(self) -> None:
         """Flush what is under way, then disconnect."""
         if self._client.is_connected:
-            await self._client.drain()
-        else:
-            await self._client.close()
+            with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+                await self._client.flush(timeout=_FLUSH_S)
+        # Not `drain`: it waits half a minute for pulls that nobody will answer.
+        await self._client.close()
 
     async def publish(self, subject: str, payload: bytes, *, message_id: str, content_type: str) -> int:
         """Publish into the subject's stream and return the stream sequence. Repeatable: `message_id` deduplicates.

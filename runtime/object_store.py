@@ -419,7 +419,7 @@ class ObjectStore:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             try:
                 _patiently(lambda: self._receive_rest(info, file, abandoned), info.key)
-                # What others write here is readable under the umask; a temporary file is not.
+                # A temporary file is its owner's alone; a downloaded one is a file like any other.
                 os.fchmod(file.fileno(), 0o644)
                 Path(file.name).replace(path)
             except BaseException:

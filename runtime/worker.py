@@ -48,7 +48,7 @@ from runtime.stage_work import StageWork
 
 log = get_logger(__name__)
 
-_PULL_S = 2.0
+_PULL_S = 1.0
 """Length of one pull: short, because a pull under way stays deaf over a restart of the server."""
 _CLAIM_TRIES = 5
 
@@ -107,6 +107,9 @@ class Worker:
             if message is None:
                 self._slots.release()
                 continue
+            if self._stopping.is_set():
+                await _hand_back(message, 0.0)
+                break
             self._start(self._take(message))
         if self._tasks:
             await asyncio.wait(self._tasks)
