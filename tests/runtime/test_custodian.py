@@ -1,0 +1,119 @@
+"""Housekeeping: stranded jobs come back, expired things go, what is in use stays."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from contracts import keys
+from contracts.events import EventType
+from contracts.jobs import JobKind, JobStatus
+from contracts.uploads import Dataset
+from runtime.clock import now
+from runtime.custodian import Custodian
+from runtime.job_log import JobLog
+from runtime.job_view import JobView
+from runtime.object_store import ObjectStore
+from runtime.settings import RetentionSettings
+from runtime.step_outputs import StepOutputs, StepRecord, recipe_of
+
+SETTINGS = RetentionSettings(uploads_s=7 * 86400, results_s=30 * 86400, stranded_s=60)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+
+
+@pytest.fixture
+async def custodian(bus, job_log: JobLog, store: ObjectStore):
+    async with JobView(bus, job_log) as view:
+        yield Custodian(store, view, job_log, SETTINGS)
+
+
+async def _put_dataset(store: ObjectStore, dataset_id: str) -> None:
+    await store.put_bytes(keys.upload(dataset_id), b"zip")
+    record = Dataset(
+        dataset_id=dataset_id,
+        kind=JobKind.CAPTURE,
+        owner="ada",
+        key=keys.upload(dataset_id),
+        etag="e",
+        size_bytes=3,
+        files=(),
+        created_at=now(),
+    )
+    await store.put_bytes(keys.dataset(dataset_id), record.model_dump_json().encode())
+
+
+async def _keep_step(store: ObjectStore, dataset_id: str, tmp_path: Path, text: str) -> tuple[StepOutputs, str]:
+    folder = tmp_path / "step"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.txt").write_text(text)
+    outputs = StepOutputs(store, "test", dataset_id)
+    recipe = recipe_of("features", 1, {"n": 1}, {"frames": "f"})
+    await outputs.keep("features", recipe, folder, StepRecord(lines=["said"]))
+    return outputs, recipe
+
+
+async def test_a_job_without_work_in_the_queue_is_queued_once(custodian, job_log: JobLog, make_job) -> None:
+    stranded, waiting, finished = make_job(), make_job(), make_job()
+    await job_log.create(waiting)
+    await job_log.queue(waiting)
+    created = await job_log.create(finished)
+    done = finished.changed(now(), status=JobStatus.COMPLETED)
+    await job_log.write(created, EventType.COMPLETED, done)
+    custodian._view.learn(await job_log.create(stranded))
+    assert await custodian.queue_stranded_jobs(now()) == 0, "too young to be stranded"
+    assert await custodian.queue_stranded_jobs(now() + 2 * MINUTE) == 1
+    assert not await job_log.queue(stranded)
+    assert await custodian.queue_stranded_jobs(now() + 2 * MINUTE) == 0
+
+
+async def test_an_expired_data_set_goes_with_all_that_was_computed_on_it(
+    custodian, job_log: JobLog, store: ObjectStore, make_job, tmp_path: Path
+) -> None:
+    job = make_job()
+    used = job.request.dataset_id
+    custodian._view.learn(await job_log.create(job))
+    await _put_dataset(store, used)
+    await _put_dataset(store, "unused000000")
+    await _keep_step(store, "unused000000", tmp_path, "x")
+    assert await custodian.remove_expired_datasets(now() + 6 * DAY) == 0
+    assert await custodian.remove_expired_datasets(now() + 8 * DAY) == 1, "a job waits for the other"
+    assert [info.key async for info in store.list("")] == [keys.dataset(used), keys.upload(used)]
+
+
+async def test_results_go_after_their_time(custodian, job_log: JobLog, store: ObjectStore, make_job) -> None:
+    job = make_job()
+    created = await job_log.create(job)
+    done = job.changed(now(), status=JobStatus.COMPLETED, finished_at=now())
+    custodian._view.learn(await job_log.write(created, EventType.COMPLETED, done))
+    await store.put_bytes(keys.result(job.job_id, 1, "r.zip"), b"r")
+    assert await custodian.remove_expired_results(now() + 29 * DAY) == 0
+    assert await custodian.remove_expired_results(now() + 31 * DAY) == 1
+    assert not await store.exists(keys.result(job.job_id, 1, "r.zip"))
+
+
+async def test_abandoned_uploads_and_superseded_copies_go(custodian, store: ObjectStore, tmp_path: Path) -> None:
+    await _put_dataset(store, "kept00000000")
+    await store.put_bytes(keys.upload("abandoned000"), b"zip")
+    await _keep_step(store, "kept00000000", tmp_path, "first")
+    outputs, recipe = await _keep_step(store, "kept00000000", tmp_path, "second")
+    assert await custodian.remove_abandoned(now()) == 0, "it may still be in the making"
+    assert await custodian.remove_abandoned(now() + 2 * DAY) == 2
+    assert not await store.exists(keys.upload("abandoned000"))
+    manifest = await outputs.find("features", recipe)
+    assert manifest is not None
+    assert manifest.lines == ("said",)
+    await outputs.restore(manifest, tmp_path / "restored")
+    assert (tmp_path / "restored" / "a.txt").read_text() == "second"
+
+
+def test_recipes_depend_on_everything_and_on_no_order() -> None:
+    base = recipe_of("s", 1, {"a": 1, "b": 2}, {"x": "1"})
+    assert base == recipe_of("s", 1, {"b": 2, "a": 1}, {"x": "1"})
+    others = {
+        recipe_of("t", 1, {"a": 1, "b": 2}, {"x": "1"}),
+        recipe_of("s", 2, {"a": 1, "b": 2}, {"x": "1"}),
+        recipe_of("s", 1, {"a": 1, "b": 3}, {"x": "1"}),
+        recipe_of("s", 1, {"a": 1, "b": 2}, {"x": "2"}),
+    }
+    assert len(others) == 4
+    assert base not in others

@@ -1,0 +1,40 @@
+"""The one place that decides what follows a failure."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.errors import ErrorCode, OutOfMemory, UserError
+from runtime.retry import GiveUp, TryAgain, judge
+from runtime.settings import WorkerSettings
+
+SETTINGS = WorkerSettings(max_attempts=4, retry_base_s=2, retry_limit_s=60)
+
+
+@given(st.integers(1, 100))
+def test_the_users_data_is_never_tried_twice(failed_attempts: int) -> None:
+    verdict = judge(UserError(ErrorCode.INVALID_VIDEO, "Broken.", field="rgb.mp4"), failed_attempts, SETTINGS)
+    assert isinstance(verdict, GiveUp)
+    assert verdict.is_users_fault
+    assert verdict.failure.field == "rgb.mp4"
+
+
+@given(st.integers(1, 3))
+def test_pauses_grow_and_stay_within_bounds(failed_attempts: int) -> None:
+    verdict = judge(RuntimeError("x"), failed_attempts, SETTINGS)
+    assert isinstance(verdict, TryAgain)
+    assert 2 ** (failed_attempts - 1) <= verdict.delay_s <= min(2**failed_attempts, 60)
+
+
+def test_after_the_last_attempt_the_reason_is_kept() -> None:
+    verdict = judge(OutOfMemory("It took 13 GB of 12."), 4, SETTINGS)
+    assert isinstance(verdict, GiveUp)
+    assert not verdict.is_users_fault
+    assert verdict.failure.code is ErrorCode.MODEL_OOM
+    assert "13 GB" in verdict.failure.message
+
+
+def test_unexpected_exceptions_keep_their_words_to_themselves() -> None:
+    verdict = judge(ValueError("/home/ada/secret"), 4, SETTINGS)
+    assert isinstance(verdict, GiveUp)
+    assert verdict.failure.code is ErrorCode.INTERNAL
+    assert "secret" not in verdict.failure.message
