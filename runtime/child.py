@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import psutil
@@ -406,9 +406,12 @@ class _Run:
         if last["type"] == "error":
             name = str(last["name"])
             raise ChildFailed(f"{name}: {message}", exception=name, trace=str(last["trace"]))
-        value = last["value"]
+        value, peak_rss_bytes = last["value"], last["peak_rss_bytes"]
         assert isinstance(value, dict)
-        return ChildResult(value, self._usage)
+        assert isinstance(peak_rss_bytes, int)
+        # The child knows its own peak exactly; what was measured from here includes its descendants.
+        peak = max(peak_rss_bytes, self._usage.peak_rss_bytes)
+        return ChildResult(value, replace(self._usage, peak_rss_bytes=peak))
 
 
 class _Pipe:

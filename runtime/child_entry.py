@@ -22,6 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from contracts.errors import UserError
@@ -128,10 +129,23 @@ def run_task(entry: str, arguments: dict[str, object], allowed: list[str], chann
 
 def encode_result(result: Mapping[str, object] | None) -> bytes:
     """The message that carries the result. Raises `ValueError` if it is too large or holds a NaN."""
-    line = json.dumps({"type": "result", "value": dict(result or {})}, allow_nan=False).encode()
+    message = {"type": "result", "value": dict(result or {}), "peak_rss_bytes": peak_rss_bytes()}
+    line = json.dumps(message, allow_nan=False).encode()
     if len(line) > MAX_RESULT_BYTES:
         raise ValueError(f"the result has {len(line):,} bytes; results of that size belong into files")
     return line
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process held (proc(5), VmHWM), or 0 where that is not known.
+
+    Not getrusage(2): its maximum survives exec, and so begins with the size of the parent.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def load_entry(name: str, allowed: list[str]) -> Entry:
@@ -167,8 +181,8 @@ def die_with_parent(parent_pid: int) -> None:
     if os.getppid() != parent_pid:
         os._exit(1)
     # When memory runs out, the kernel shall take the child and not the worker that would report it.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123
-        score.write("1000")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def watch_lifeline(lifeline: int) -> None:

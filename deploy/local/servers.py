@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from contracts.errors import ConfigurationError, DependencyUnavailable
@@ -50,7 +50,7 @@ class NatsSettings:
     folder: Path
     port: int
     monitoring_port: int
-    token: str
+    token: str = field(repr=False)
     max_file_bytes: int = 10 << 30
     max_memory_bytes: int = 256 << 20
     max_payload_bytes: int = 8 << 20
@@ -70,7 +70,7 @@ class WeedSettings:
     filer_port: int
     admin_port: int
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
     bucket: str
 
     @property

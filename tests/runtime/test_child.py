@@ -1,0 +1,371 @@
+"""Child processes: every way in which one can end."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import JsonValue
+
+from contracts.errors import ErrorCode, JobCancelled, OutOfMemory, UserError, WorkerCrashed
+from runtime.child import (
+    ChildFailed,
+    ChildLimits,
+    ChildMessage,
+    ChildProcess,
+    ChildProgram,
+    ChildResult,
+    ChildTask,
+    Logged,
+    Progressed,
+    SpareChild,
+    StepFinished,
+    StepStarted,
+    Warned,
+    run_child,
+)
+
+PROGRAM = ChildProgram(allowed=("child_cases",))
+LIMITS = ChildLimits(memory_bytes=2 << 30, deadline_s=60.0)
+
+
+@pytest.fixture(autouse=True)
+def cases_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+class Listener:
+    """Keeps the messages, and sets `heard` at the first log line."""
+
+    def __init__(self) -> None:
+        self.messages: list[ChildMessage] = []
+        self.heard = asyncio.Event()
+
+    async def __call__(self, message: ChildMessage) -> None:
+        self.messages.append(message)
+        if isinstance(message, Logged):
+            self.heard.set()
+
+
+async def run(
+    function: str,
+    arguments: dict[str, JsonValue] | None = None,
+    *,
+    listener: Listener | None = None,
+    limits: ChildLimits = LIMITS,
+    cancel: asyncio.Event | None = None,
+) -> ChildResult:
+    return await run_child(
+        ChildTask(f"child_cases:{function}", arguments or {}),
+        on_message=listener or Listener(),
+        limits=limits,
+        cancel=cancel or asyncio.Event(),
+        child=await ChildProcess.start(PROGRAM),
+    )
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def seconds_until(condition: Callable[[], bool], timeout_s: float) -> float:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < timeout_s, "it did not happen in time"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - started
+
+
+async def test_result_and_messages_in_order() -> None:
+    listener = Listener()
+    result = await run("add", {"a": 2, "b": 3}, listener=listener)
+
+    assert result.value["sum"] == 5
+    assert result.usage.peak_rss_bytes > 5 << 20
+    assert not alive(int(str(result.value["pid"])))
+    *others, finished = listener.messages
+    assert finished == StepFinished("adding")
+    assert others[:3] == [StepStarted("adding"), Logged("grüße"), Warned("careful")]
+    assert isinstance(others[3], Progressed)
+    assert (others[3].done, others[3].total, others[3].operation) == (1, 1, "sum")
+
+
+async def test_no_result_is_an_empty_one() -> None:
+    assert (await run("nothing")).value == {}
+
+
+async def test_long_tasks_and_long_results_pass() -> None:
+    arguments: dict[str, JsonValue] = {"paths": [f"/data/images/{number:06}.png" for number in range(50_000)]}
+    assert (await run("echo", arguments)).value == arguments
+
+
+async def test_progress_is_thinned_and_its_end_is_told() -> None:
+    listener = Listener()
+    started = time.monotonic()
+    await run("chatter", {"count": 200_000}, listener=listener)
+    elapsed_s = time.monotonic() - started
+
+    told = [message.done for message in listener.messages if isinstance(message, Progressed)]
+    assert told == sorted(told)
+    assert told[-1] == 200_000
+    assert len(told) <= 10 * elapsed_s + 2
+
+
+async def test_a_slow_listener_misses_no_line() -> None:
+    lines: list[str] = []
+
+    async def slow(message: ChildMessage) -> None:
+        await asyncio.sleep(0)
+        assert isinstance(message, Logged)
+        lines.append(message.message)
+
+    await run_child(
+        ChildTask("child_cases:logs", {"count": 5000}),
+        on_message=slow,
+        limits=LIMITS,
+        cancel=asyncio.Event(),
+        child=await ChildProcess.start(PROGRAM),
+    )
+    assert lines == [str(number) for number in range(5000)]
+
+
+async def test_user_errors_arrive_whole() -> None:
+    with pytest.raises(UserError) as caught:
+        await run("user_error")
+    assert caught.value.code is ErrorCode.INVALID_ODOMETRY
+    assert caught.value.message == "Row 7 has 3 columns; 9 are needed."
+    assert caught.value.field == "odometry.csv"
+
+
+async def test_other_exceptions_arrive_with_their_trace() -> None:
+    with pytest.raises(ChildFailed, match="ZeroDivisionError: division by zero") as caught:
+        await run("bug", {"zero": 0})
+    assert caught.value.exception == "ZeroDivisionError"
+    assert "child_cases.py" in caught.value.trace
+
+
+async def test_a_result_that_is_no_json_is_an_error() -> None:
+    with pytest.raises(ChildFailed, match="JSON"):
+        await run("not_json")
+
+
+@pytest.mark.parametrize("entry", ["os:system", "child_cases", "child_cases:missing", "services.nothing:run"])
+async def test_only_allowed_entries_run(entry: str) -> None:
+    with pytest.raises(ChildFailed) as caught:
+        await run_child(
+            ChildTask(entry, {}),
+            on_message=Listener(),
+            limits=LIMITS,
+            cancel=asyncio.Event(),
+            child=await ChildProcess.start(PROGRAM),
+        )
+    expected = "AttributeError" if entry.endswith("missing") else "PermissionError"
+    assert caught.value.exception == expected
+
+
+async def test_a_native_abort_is_a_crash_with_its_last_words() -> None:
+    listener = Listener()
+    with pytest.raises(WorkerCrashed, match="SIGABRT") as caught:
+        await run("abort", listener=listener)
+    assert "requires ONNX support" in caught.value.message
+    assert "child_cases.py" in caught.value.message
+    assert listener.messages == [Logged("about to abort")]
+
+
+async def test_a_kill_from_outside_is_a_crash() -> None:
+    with pytest.raises(WorkerCrashed, match=r"SIGKILL .*memory"):
+        await run("kill_itself")
+
+
+async def test_an_exit_without_result_is_a_crash() -> None:
+    with pytest.raises(WorkerCrashed, match="exited with status 3"):
+        await run("leave")
+
+
+async def test_a_crash_is_seen_while_a_descendant_holds_the_pipes() -> None:
+    started = time.monotonic()
+    with pytest.raises(WorkerCrashed, match="SIGABRT"):
+        await run("crash_with_descendant")
+    assert time.monotonic() - started < 3.0
+
+
+@pytest.mark.parametrize("function", ["allocate", "allocate_in_descendant"])
+async def test_the_memory_limit_counts_the_whole_family(function: str) -> None:
+    limits = ChildLimits(memory_bytes=200 << 20, deadline_s=30.0)
+    with pytest.raises(OutOfMemory, match=r"needed 0\.\d\d GB of memory; 0\.21 GB are allowed"):
+        await run(function, {"bytes": 300 << 20}, limits=limits)
+
+
+async def test_a_failed_allocation_is_out_of_memory() -> None:
+    with pytest.raises(OutOfMemory, match="Unable to allocate 40 GiB"):
+        await run("memory_error")
+
+
+async def test_the_deadline_is_the_users_affair(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with pytest.raises(UserError) as caught:
+        await run(
+            "work_for_long",
+            {"pids": str(pids), "own_session": False},
+            limits=ChildLimits(memory_bytes=2 << 30, deadline_s=0.7),
+        )
+    assert caught.value.code is ErrorCode.JOB_TIMEOUT
+    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), 1.0)
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+async def test_cancelling_kills_the_whole_family_at_once(tmp_path: Path, own_session: bool) -> None:
+    pids, listener, cancel = tmp_path / "pids", Listener(), asyncio.Event()
+    running = asyncio.ensure_future(
+        run("work_for_long", {"pids": str(pids), "own_session": own_session}, listener=listener, cancel=cancel)
+    )
+    await listener.heard.wait()
+    family = [int(pid) for pid in pids.read_text().split()]
+    assert all(alive(pid) for pid in family)
+
+    started = time.monotonic()
+    cancel.set()
+    with pytest.raises(JobCancelled):
+        await running
+    await seconds_until(lambda: not any(alive(pid) for pid in family), 1.0)
+    assert time.monotonic() - started < 1.0
+
+
+async def test_cancelling_works_while_native_code_holds_the_interpreter(tmp_path: Path) -> None:
+    pids, listener, cancel = tmp_path / "pids", Listener(), asyncio.Event()
+    running = asyncio.ensure_future(run("hold_the_interpreter", {"pids": str(pids)}, listener=listener, cancel=cancel))
+    await listener.heard.wait()
+    started = time.monotonic()
+    cancel.set()
+    with pytest.raises(JobCancelled):
+        await running
+    assert time.monotonic() - started < 1.0
+    assert not alive(int(pids.read_text()))
+
+
+async def test_a_cancelled_task_kills_its_child(tmp_path: Path) -> None:
+    pids, listener = tmp_path / "pids", Listener()
+    running = asyncio.ensure_future(run("work_for_long", {"pids": str(pids), "own_session": False}, listener=listener))
+    await listener.heard.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), 1.0)
+
+
+async def test_a_failing_listener_ends_the_work(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    async def lost_claim(message: ChildMessage) -> None:
+        raise JobCancelled("somebody else has the job")
+
+    with pytest.raises(JobCancelled, match="somebody else"):
+        await run_child(
+            ChildTask("child_cases:work_for_long", {"pids": str(pids), "own_session": False}),
+            on_message=lost_claim,
+            limits=LIMITS,
+            cancel=asyncio.Event(),
+            child=await ChildProcess.start(PROGRAM),
+        )
+    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), 1.0)
+
+
+PARENT = """
+import asyncio, sys
+from runtime.child import ChildLimits, ChildProcess, ChildProgram, ChildTask, run_child
+
+async def heard(message):
+    print("running", flush=True)
+
+async def main():
+    child = await ChildProcess.start(ChildProgram(allowed=("child_cases",)))
+    task = ChildTask("child_cases:" + sys.argv[1], {"pids": sys.argv[2], "own_session": False})
+    await run_child(task, on_message=heard, limits=ChildLimits(1 << 40, 1e6), cancel=asyncio.Event(), child=child)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("function", ["work_for_long", "hold_the_interpreter"])
+async def test_the_family_dies_with_a_killed_parent(tmp_path: Path, function: str) -> None:
+    pids = tmp_path / "pids"
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, function, str(pids), stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    assert await parent.stdout.readline() == b"running\n"
+    family = [int(pid) for pid in pids.read_text().split()]
+    assert all(alive(pid) for pid in family)
+
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    assert await seconds_until(lambda: not any(alive(pid) for pid in family), 2.0) < 1.0
+
+
+async def test_a_waiting_spare_dies_with_its_parent() -> None:
+    code = (
+        PARENT.split("    task = ", maxsplit=1)[0]
+        + "    print(child.process.pid, flush=True)\n    await asyncio.sleep(600)\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code + "asyncio.run(main())", stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    spare = int(await parent.stdout.readline())
+    assert alive(spare)
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    await seconds_until(lambda: not alive(spare), 1.0)
+
+
+async def test_a_spare_has_its_modules_ready() -> None:
+    spares = SpareChild(ChildProgram(allowed=("child_cases",), preload=("wave", "no_such_module")))
+    await spares.prepare()
+    first = await spares.take()
+    await spares.prepare()
+    task = ChildTask("child_cases:loaded", {"module": "wave"})
+    result = await run_child(task, on_message=Listener(), limits=LIMITS, cancel=asyncio.Event(), child=first)
+    assert result.value["loaded"] is True
+    assert result.value["pid"] == first.process.pid
+    second = await spares.take()
+    assert second.process.pid != first.process.pid
+    await second.close()
+    await spares.close()
+
+
+async def test_a_dead_spare_is_replaced() -> None:
+    spares = SpareChild(PROGRAM)
+    await spares.prepare()
+    dead = await spares.take()
+    spares._spare = dead
+    os.kill(dead.process.pid, signal.SIGKILL)
+    await dead.process.wait()
+    child = await spares.take()
+    result = await run_child(
+        ChildTask("child_cases:add", {"a": 1, "b": 1}),
+        on_message=Listener(),
+        limits=LIMITS,
+        cancel=asyncio.Event(),
+        child=child,
+    )
+    assert result.value["sum"] == 2
+
+
+async def test_nothing_is_left_open() -> None:
+    await run("nothing")
+    process = psutil.Process()
+    descriptors = process.num_fds()
+    for _ in range(5):
+        await run("nothing")
+        with pytest.raises(WorkerCrashed):
+            await run("leave")
+    assert process.num_fds() == descriptors
