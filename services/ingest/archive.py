@@ -60,7 +60,7 @@ class Inspection:
     """What the owner should know: entries that are ignored."""
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def files(self) -> tuple[str, ...]:
         """Every wanted file: pictures, odometry.csv, camera_matrix.csv, depth, confidence."""
         pictures = (self.video,) if self.video is not None else self.images
         return (*pictures, ODOMETRY_NAME, CAMERA_NAME, *self.depth, *self.confidence)
@@ -90,7 +90,7 @@ def extract(file: BinaryIO, inspection: Inspection, out_dir: Path, names: Iterab
     the directory declared.
     """
     with zipfile.ZipFile(file) as archive:
-        for name in inspection.names if names is None else names:
+        for name in inspection.files if names is None else names:
             target = out_dir / PurePosixPath(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
@@ -295,7 +295,7 @@ def _find_capture(entries: list[zipfile.ZipInfo]) -> Inspection:
         confidence=_files_in(sizes, "confidence/", (".png",)),
         sizes_bytes={},
     )
-    wanted = {name: sizes[name] for name in inspection.names}
+    wanted = {name: sizes[name] for name in inspection.files}
     return Inspection(
         root, inspection.video, inspection.images, inspection.depth, inspection.confidence, wanted, tuple(notes)
     )

@@ -2,7 +2,9 @@
 
 import csv
 import math
+import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -61,8 +63,8 @@ class Calibration:
 def parse_odometry(data: bytes) -> Odometry:
     """Read odometry.csv. Raises UserError INVALID_ODOMETRY naming the line, counted from 1 with the header."""
     text = _decode(data, ErrorCode.INVALID_ODOMETRY, "odometry.csv")
-    lines = text.splitlines()
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    # Not splitlines(): that would also split at form feeds and the like.
+    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not numbered:
         raise _bad_odometry("odometry.csv is empty.")
     if len(numbered) - 1 > MAX_ROWS:
@@ -75,7 +77,7 @@ def parse_odometry(data: bytes) -> Odometry:
             rows.append(_read_row(number, line, columns))
         except UserError:
             # A recording that was cut off ends inside a line; anything else is an error.
-            if number != numbered[-1][0] or text.endswith(("\n", "\r")) or not rows:
+            if number != numbered[-1][0] or text.endswith("\n") or not rows:
                 raise
             notes.append(f"odometry.csv ends inside line {number}; that row is left out.")
     if not rows:
@@ -127,7 +129,7 @@ def calibrate(k: FloatArray, width_px: int, height_px: int) -> Calibration:
     intrinsics = Intrinsics(
         fx_px=k[0, 0] * factor, fy_px=k[1, 1] * factor, cx_px=k[0, 2] * factor, cy_px=k[1, 2] * factor
     )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if scale != 1:
         notes = (
             f"camera_matrix.csv is for another resolution than the {width_px}x{height_px} pictures; "
@@ -156,6 +158,29 @@ def native_fps(timestamps_s: FloatArray) -> float | None:
     return float(1 / np.median(steps_s)) if len(steps_s) else None
 
 
+def files_of_rows(names: Sequence[str], frame_ids: IntArray) -> dict[int, str]:
+    """Which numbered file belongs to which row of odometry.csv.
+
+    Files carry the frame id. Some exports count files from 1 and ids from 0: the shift of -1, 0 or 1 under which most
+    ids have a file is taken, 0 when in doubt. When an id repeats, its file was written over by the later row; rows
+    directly before it with the same id share it, since they are the same instant to within a frame.
+
+    Returns {row: name}; files without a number and rows without a file are left out.
+    """
+    by_number = {int(match[1]): name for name in names if (match := re.search(r"(\d{1,15})\.\w+$", name))}
+    numbers = np.array(sorted(by_number), dtype=np.int64)
+    shift = max((0, 1, -1), key=lambda each: int(np.isin(frame_ids + each, numbers).sum()))
+    rows: dict[int, str] = {}
+    owner: dict[int, int] = {}
+    for row in range(len(frame_ids) - 1, -1, -1):
+        frame = int(frame_ids[row])
+        name = by_number.get(frame + shift)
+        if name is not None and owner.get(frame, row + 1) == row + 1:
+            rows[row] = name
+            owner[frame] = row
+    return rows
+
+
 def _decode(data: bytes, code: ErrorCode, name: str) -> str:
     try:
         text = data.decode("utf-8-sig")
@@ -163,7 +188,6 @@ def _decode(data: bytes, code: ErrorCode, name: str) -> str:
         raise UserError(code, f"{name} is not a text file in UTF-8.", field=name) from error
     if "\0" in text:
         raise UserError(code, f"{name} is not a text file.", field=name)
-    # splitlines() would also split at form feeds and the like: only real line ends count here.
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -1,0 +1,1 @@
+"""Synthetic captures with exact ground truth: for the demo, for tests and for benchmarks."""
