@@ -51,9 +51,11 @@ class AlidadeError(Exception):
 
     code: ErrorCode = ErrorCode.INTERNAL
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, detail: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.detail = detail
+        """More for the operator's log; users never see it."""
 
 
 class UserError(AlidadeError):

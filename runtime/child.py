@@ -98,12 +98,11 @@ class ChildResult:
 
 
 class ChildFailed(TransientError):
-    """The entry raised an exception that nobody foresaw. `trace` holds the last lines of its traceback."""
+    """The entry raised an exception that nobody foresaw. `detail` holds the last lines of its traceback."""
 
-    def __init__(self, message: str, *, exception: str, trace: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, exception: str, detail: str) -> None:
+        super().__init__(message, detail=detail)
         self.exception = exception
-        self.trace = trace
 
 
 class Cancellation(Protocol):
@@ -234,7 +233,7 @@ async def run_child(
     Raises:
         UserError: the entry raised it; or, with code JOB_TIMEOUT, the deadline passed.
         OutOfMemory: the memory limit was passed, or an allocation failed.
-        WorkerCrashed: the child died without a result; the message has the signal and the end of its output.
+        WorkerCrashed: the child died without a result; the message has the signal, the detail the end of its output.
         ChildFailed: the entry raised anything else.
         JobCancelled: `cancel` was set. The child is killed at once.
     """
@@ -389,12 +388,9 @@ class _Run:
         await asyncio.wait({asyncio.ensure_future(self._child.process.wait())}, timeout=EXIT_GRACE_S)
         await asyncio.wait({output}, timeout=POLL_S)
         return WorkerCrashed(
-            f"The work ended without a result: {_ending(self._child.process.returncode)}.{self._output_end()}"
+            f"The work ended without a result: {_ending(self._child.process.returncode)}.",
+            detail=self._tail.decode(errors="replace").strip()[-4000:],
         )
-
-    def _output_end(self) -> str:
-        tail = self._tail.decode(errors="replace").strip()
-        return f" Its output ends:\n{tail[-4000:]}" if tail else ""
 
     def _judge(self, last: Mapping[str, JsonValue]) -> ChildResult:
         message = str(last.get("message", ""))
@@ -405,7 +401,7 @@ class _Run:
             raise OutOfMemory(f"The work ran out of memory at {_gb(self._usage.peak_rss_bytes)}: {message}")
         if last["type"] == "error":
             name = str(last["name"])
-            raise ChildFailed(f"{name}: {message}", exception=name, trace=str(last["trace"]))
+            raise ChildFailed(f"{name}: {message}", exception=name, detail=str(last["trace"]))
         value, peak_rss_bytes = last["value"], last["peak_rss_bytes"]
         assert isinstance(value, dict)
         assert isinstance(peak_rss_bytes, int)

@@ -40,11 +40,13 @@ def judge(error: Exception, failed_attempts: int, settings: WorkerSettings) -> V
     return TryAgain(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
 
+def public_words(error: Exception) -> str:
+    """What the job's owner may read of a failure. What an unexpected exception says may hold paths or data."""
+    if isinstance(error, AlidadeError) and error.code is not ErrorCode.INTERNAL:
+        return error.message
+    return "Something went wrong on our side."
+
+
 def _last_words(error: Exception, failed_attempts: int) -> Failure:
-    if isinstance(error, AlidadeError):
-        return Failure(code=error.code, message=f"{error.message} Given up after {failed_attempts} attempts.")
-    # What an unexpected exception says may hold paths or data: the log has it, the user does not need it.
-    return Failure(
-        code=ErrorCode.INTERNAL,
-        message=f"Something went wrong on our side ({type(error).__name__}). Given up after {failed_attempts} attempts.",
-    )
+    code = error.code if isinstance(error, AlidadeError) else ErrorCode.INTERNAL
+    return Failure(code=code, message=f"{public_words(error)} Given up after {failed_attempts} attempts.")

@@ -123,6 +123,13 @@ class RetentionSettings(_Group):
     """A waiting job without an event for this long is queued again, if its work is not in the queue."""
 
 
+class ClientSettings(_Group):
+    """What the `alidade` command reads. Services ignore it; it is here so that they do not refuse it."""
+
+    url: str | None = None
+    api_key: str | None = Field(default=None, repr=False)
+
+
 class Settings(BaseSettings):
     """All settings. Frozen."""
 
@@ -139,6 +146,7 @@ class Settings(BaseSettings):
     notifier: NotifierSettings = NotifierSettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
+    client: ClientSettings = ClientSettings()
 
     @classmethod
     def settings_customise_sources(

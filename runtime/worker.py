@@ -27,7 +27,6 @@ from contracts import subjects
 from contracts.errors import (
     AlidadeError,
     DependencyUnavailable,
-    ErrorCode,
     JobCancelled,
     Superseded,
     WorkerCrashed,
@@ -42,7 +41,7 @@ from runtime.bus import Bus
 from runtime.clock import now
 from runtime.job_log import JobLog, Recorded
 from runtime.logs import get_logger
-from runtime.retry import GiveUp, TryAgain, judge
+from runtime.retry import GiveUp, TryAgain, judge, public_words
 from runtime.settings import WorkerSettings
 from runtime.stage_work import StageWork
 
@@ -212,8 +211,9 @@ class Worker:
         began = time.monotonic()
         metrics.JOBS_RUNNING.labels(self._service).inc()
         log.info("stage_started", job_id=job_id, attempt=work.attempt)
-        writer = asyncio.create_task(work.write_until_stopped())
         cancellations = await self._bus.listen(subjects.cancellations(job_id), _stopper(work))
+        await self._stop_if_changed(work, claimed)
+        writer = asyncio.create_task(work.write_until_stopped())
         try:
             await self._run_step(delivery, work)
         finally:
@@ -227,6 +227,16 @@ class Worker:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
             metrics.JOBS_RUNNING.labels(self._service).dec()
             metrics.STAGE_SECONDS.labels(self._service, claimed.job.kind).observe(time.monotonic() - began)
+
+    async def _stop_if_changed(self, work: StageWork, claimed: Recorded) -> None:
+        """A cancel that came after the claim and before anybody listened would otherwise be heard much later."""
+        newest = await self._job_log.read(claimed.job.job_id)
+        if newest is None or newest.sequence == claimed.sequence:
+            return
+        if newest.job.status is JobStatus.CANCELLED:
+            work.stop(JobCancelled(f"Job {claimed.job.job_id} was cancelled."))
+        else:
+            work.stop(Superseded(f"Job {claimed.job.job_id} was changed by somebody else."))
 
     async def _run_step(self, delivery: _Delivery, work: StageWork) -> None:
         """Run the step and settle whatever comes of it."""
@@ -306,12 +316,17 @@ class Worker:
         self, delivery: _Delivery, work: StageWork, error: Exception, failed_attempts: int
     ) -> None:
         verdict = judge(error, failed_attempts, self._settings)
-        reason = error.message if isinstance(error, AlidadeError) else repr(error)
-        log.warning("stage_failed", job_id=work.job.job_id, reason=reason, verdict=type(verdict).__name__)
+        log.warning(
+            "stage_failed",
+            job_id=work.job.job_id,
+            reason=repr(error),
+            detail=error.detail if isinstance(error, AlidadeError) else None,
+            verdict=type(verdict).__name__,
+        )
         try:
             match verdict:
                 case TryAgain(delay_s):
-                    line = f"Attempt {work.attempt} failed ({_public(error)}); trying again in {delay_s:.0f} s."
+                    line = f"Attempt {work.attempt} failed: {public_words(error)} Trying again in {delay_s:.0f} s."
                     work.log(line)
                     again = work.present().changed(now(), claim=None, failed_attempts=failed_attempts)
                     await work.finish(EventType.LOGGED, again)
@@ -355,11 +370,6 @@ def _stopper(work: StageWork) -> Callable[[Msg], Coroutine[None, None, None]]:
         work.stop(JobCancelled(f"Job {work.job.job_id} was cancelled."))
 
     return on_cancelled
-
-
-def _public(error: Exception) -> str:
-    """What the owner may read of a failure."""
-    return error.message if isinstance(error, AlidadeError) else ErrorCode.INTERNAL.value
 
 
 def _empty_folder(folder: Path) -> None:

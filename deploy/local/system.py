@@ -43,7 +43,7 @@ def running_system(
     state.mkdir(parents=True, exist_ok=True)
     log = state / "up.out"
     log.unlink(missing_ok=True)
-    ports = ("--port", "0", "--remap-port", "0", "--sfm-workers", str(sfm_workers))
+    ports = ("--port", "0", "--remap-port", "0", "--workers", str(sfm_workers))
     command = [sys.executable, "-m", "client", "up", "--state", str(state), "--json", *ports]
     process = spawn(command, log, environment or {})
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts import subjects
-from contracts.errors import ErrorCode, TransientError, UserError
+from contracts.errors import ErrorCode, UserError, WorkerCrashed
 from contracts.events import EventType
 from contracts.jobs import Job, JobStatus, ResultFile
 from contracts.work import DeadItem
@@ -143,7 +143,7 @@ async def test_the_users_mistake_is_not_tried_again(stage: Stage, make_job) -> N
 
 async def test_other_failures_are_tried_again_then_kept_as_dead(stage: Stage, make_job) -> None:
     async def act(_: StageWork) -> None:
-        raise TransientError("The moon is in the way.")
+        raise WorkerCrashed("The moon is in the way.", detail="/secret/path")
 
     step = Script(act)
     job = make_job()
@@ -155,6 +155,7 @@ async def test_other_failures_are_tried_again_then_kept_as_dead(stage: Stage, ma
     message = await stage.bus.jetstream.get_last_msg(subjects.DEAD_STREAM, subjects.dead("ingest", job.job_id))
     dead = DeadItem.model_validate_json(message.data or b"")
     assert "moon" in dead.reason.message
+    assert not any("secret" in line.message for line in await stage.job_log.lines(job.job_id))
     assert dead.work.job_id == job.job_id
 
 

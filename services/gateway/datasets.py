@@ -1,0 +1,67 @@
+"""Data sets: an upload that ingest has found valid, and the record that makes it one."""
+
+from dataclasses import dataclass
+
+from contracts import keys, subjects
+from contracts.errors import DependencyUnavailable, UserError
+from contracts.identifiers import HEX12
+from contracts.jobs import JobKind
+from contracts.uploads import Dataset, Inspection, InspectRequest
+from runtime.bus import Bus
+from runtime.clock import now
+from runtime.object_store import ObjectNotFound, ObjectStore
+from services.gateway.refusals import not_found
+
+_RECORD_LIMIT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class InspectedUpload:
+    """An upload that ingest has found valid."""
+
+    stored: InspectRequest
+    files: tuple[str, ...]
+
+
+async def inspect_upload(store: ObjectStore, bus: Bus, kind: JobKind, key: str, timeout_s: float) -> InspectedUpload:
+    """Ask ingest what was uploaded. Raises UserError with ingest's reason, DependencyUnavailable."""
+    stored = await store.stat(key)
+    if stored is None:
+        raise DependencyUnavailable(f"The upload {key} is not in the object store.")
+    question = InspectRequest(kind=kind, key=key, etag=stored.etag, size_bytes=stored.size_bytes)
+    answer = await bus.request(subjects.inspect(kind), question.model_dump_json().encode(), timeout_s=timeout_s)
+    inspection = Inspection.model_validate_json(answer)
+    if inspection.error is not None:
+        raise UserError(inspection.error.code, inspection.error.message, field=inspection.error.field)
+    return InspectedUpload(question, inspection.files)
+
+
+async def record_dataset(store: ObjectStore, dataset_id: str, owner: str, upload: InspectedUpload) -> Dataset:
+    """Write the record that makes an upload a data set. Raises DependencyUnavailable."""
+    dataset = Dataset(
+        dataset_id=dataset_id,
+        kind=upload.stored.kind,
+        owner=owner,
+        key=upload.stored.key,
+        etag=upload.stored.etag,
+        size_bytes=upload.stored.size_bytes,
+        files=upload.files,
+        created_at=now(),
+    )
+    await store.put_bytes(keys.dataset(dataset_id), dataset.model_dump_json().encode(), "application/json")
+    return dataset
+
+
+async def find_dataset(store: ObjectStore, dataset_id: str, kind: JobKind, owner: str) -> Dataset:
+    """The owner's data set. Raises Refusal (404) if there is none, or if it is somebody else's."""
+    missing = not_found("Dataset not found. Upload it first; data sets are removed some days after their last use.")
+    if not HEX12.fullmatch(dataset_id):
+        raise missing
+    try:
+        record = await store.get_bytes(keys.dataset(dataset_id), _RECORD_LIMIT_BYTES)
+    except ObjectNotFound:
+        raise missing from None
+    dataset = Dataset.model_validate_json(record)
+    if dataset.owner != owner or dataset.kind is not kind:
+        raise missing
+    return dataset

@@ -1,0 +1,71 @@
+"""Each API has its own form of error. A path decides which one speaks, also where no route answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from contracts.model import Frozen
+
+
+class RemapError(Frozen):
+    """The form of every error under `/api/v1`."""
+
+    error: str
+    """Type of the error, for instance `Not Found`."""
+    message: str
+    """What went wrong, and how to mend it."""
+
+
+class Detail(Frozen):
+    """The form of every other error."""
+
+    detail: str
+    """What went wrong, and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How an API words its errors."""
+
+    name: str
+    prefix: str
+    error_model: type[BaseModel]
+    error: Callable[[HTTPStatus, str], BaseModel]
+
+    def speaks(self, path: str) -> bool:
+        """Whether `path` lies in this API."""
+        return path == self.prefix or path.startswith(self.prefix + "/")
+
+
+# The words of the ReMap document where it has them; Python's own phrases change with its versions.
+_REMAP_TYPES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Payload Too Large",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable",
+}
+
+
+def _remap_error(status: HTTPStatus, message: str) -> RemapError:
+    return RemapError(error=_REMAP_TYPES.get(status, status.phrase), message=message)
+
+
+def _detail(_: HTTPStatus, message: str) -> Detail:
+    return Detail(detail=message)
+
+
+REMAP = Dialect("ReMap", "/api/v1", RemapError, _remap_error)
+DEFAULT = Dialect("default", "", Detail, _detail)
+_WITH_PREFIX = (REMAP,)
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect of the API that `path` belongs to."""
+    return next((dialect for dialect in _WITH_PREFIX if dialect.speaks(path)), DEFAULT)
+
+
+def error_response(path: str, status: HTTPStatus, message: str, headers: Mapping[str, str]) -> web.Response:
+    """An error in the form of the API that `path` belongs to."""
+    body = dialect_of(path).error(status, message)
+    return web.json_response(body.model_dump(mode="json"), status=status, headers=dict(headers))

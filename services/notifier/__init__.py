@@ -1,0 +1,1 @@
+"""Fans the job log out as Server-Sent Events."""
