@@ -26,7 +26,7 @@ from scipy.spatial.transform import Rotation
 from samples import phone as phones
 from samples.flat import Flat, make_flat
 from samples.phone import Exposure, PhoneSpec, Timing
-from samples.render import Camera, Floats32, LightMap, Renderer, bake_light
+from samples.render import Camera, LightMap, Renderer, bake_light
 from samples.surfaces import Floats
 from samples.truth import CaptureTruth, FrameTruth, save_mesh, save_truth
 from samples.walk import Pace, Walk
@@ -95,7 +95,7 @@ def make_capture(spec: CaptureSpec, out_dir: Path) -> CaptureTruth:
     timing = phones.clock(spec.frames, spec.fps, spec.phone, spec.seed)
     walk = Walk(float(timing.pose_time_s[-1]) + 1.0, spec.seed, spec.pace)
     shots = _plan_shots(spec, Renderer(flat, light), walk, timing)
-    truth = _truth(spec, flat, walk, timing, shots)
+    truth = _truth(spec, flat, timing, shots)
     with _exports(spec, truth, walk, timing, out_dir) as exports:
         for k, taken in enumerate(_take_all(spec, flat, light, shots)):
             for export in exports:
@@ -125,7 +125,7 @@ def _plan_shots(spec: CaptureSpec, renderer: Renderer, walk: Walk, timing: Timin
     ]
 
 
-def _truth(spec: CaptureSpec, flat: Flat, walk: Walk, timing: Timing, shots: list[_Shot]) -> CaptureTruth:
+def _truth(spec: CaptureSpec, flat: Flat, timing: Timing, shots: list[_Shot]) -> CaptureTruth:
     world_from_building = phones.capture_from_building(shots[0].poses[1], spec.seed)
     frames = tuple(
         FrameTruth(
@@ -195,7 +195,9 @@ def _take(spec: CaptureSpec, renderer: Renderer, shot: _Shot) -> _Taken:
     if spec.rescan_transfer == "apple_log":
         pictures["apple_log"] = phones.apple_log(signal)
     exact, cosine = renderer.range_image(shot.camera.resized(phones.DEPTH_WIDTH_PX, phones.DEPTH_HEIGHT_PX), middle)
-    small: Floats32 = cv2.resize(signal, (phones.DEPTH_WIDTH_PX, phones.DEPTH_HEIGHT_PX), interpolation=cv2.INTER_AREA)
+    small = np.asarray(
+        cv2.resize(signal, (phones.DEPTH_WIDTH_PX, phones.DEPTH_HEIGHT_PX), interpolation=cv2.INTER_AREA), np.float32
+    )
     depth_mm, confidence = phones.lidar(exact, cosine, small.mean(axis=2), spec.phone, rng)
     return _Taken(pictures, depth_mm, confidence)
 
@@ -315,6 +317,11 @@ class _Video:
         pixel_format, options = self._OPTIONS[codec]
         self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = spec.width_px, spec.height_px, pixel_format
+        # Code points of ITU-T H.273: 1 = Rec.709, 2 = not said (Apple Log has no number), 9 = Rec.2020; range 1 = video.
+        log = spec.rescan_transfer == "apple_log" and codec == spec.rescan_codec and path.parent.name == ".rescan"
+        context = self._stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace = (9, 2, 1) if log else (1, 1, 1)
+        context.color_range = 1
         self._pixel_format = pixel_format
         self._count = 0
 
@@ -333,7 +340,7 @@ class _Video:
         self._mux(self._stream.encode(None))
         self._container.close()
 
-    def _mux(self, packets: Iterable[av.Packet]) -> None:
+    def _mux(self, packets: Iterable["av.Packet[av.VideoStream]"]) -> None:
         for packet in packets:
             self._container.mux(packet)
 

@@ -3,6 +3,7 @@
 All truth is exact: the surfaces are planar and their corners float64, in the building frame of `samples.plan`.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,16 +48,20 @@ def _room_faces(surfaces: Surfaces, room: Room) -> None:
     (x0, y0), (x1, y1) = room.low_m, room.high_m
     top = room.height_m
     # The faces look inwards: they are faces of boxes that lie behind them.
-    _holed(surfaces, (x0, y0, 0), (x0, y1, top), "east", room.wall_finish, openings_of_side(room, "east"))
-    _holed(surfaces, (x1, y0, 0), (x1, y1, top), "west", room.wall_finish, openings_of_side(room, "west"))
-    _holed(surfaces, (x0, y0, 0), (x1, y0, top), "north", room.wall_finish, openings_of_side(room, "north"))
-    _holed(surfaces, (x0, y1, 0), (x1, y1, top), "south", room.wall_finish, openings_of_side(room, "south"))
-    _holed(surfaces, (x0, y0, 0), (x1, y1, 0), "top", room.floor_finish, [])
-    _holed(surfaces, (x0, y0, top), (x1, y1, top), "bottom", "ceiling", [])
+    _holed(surfaces, (x0, y0, 0), (x0, y1, top), "east", texture=room.wall_finish, holes=openings_of_side(room, "east"))
+    _holed(surfaces, (x1, y0, 0), (x1, y1, top), "west", texture=room.wall_finish, holes=openings_of_side(room, "west"))
+    _holed(
+        surfaces, (x0, y0, 0), (x1, y0, top), "north", texture=room.wall_finish, holes=openings_of_side(room, "north")
+    )
+    _holed(
+        surfaces, (x0, y1, 0), (x1, y1, top), "south", texture=room.wall_finish, holes=openings_of_side(room, "south")
+    )
+    _holed(surfaces, (x0, y0, 0), (x1, y1, 0), "top", texture=room.floor_finish, holes=[])
+    _holed(surfaces, (x0, y0, top), (x1, y1, top), "bottom", texture="ceiling", holes=[])
 
 
 def _holed(
-    surfaces: Surfaces, low: Sequence[float], high: Sequence[float], face: Face, texture: str, holes: list[Opening]
+    surfaces: Surfaces, low: Sequence[float], high: Sequence[float], face: Face, *, texture: str, holes: list[Opening]
 ) -> None:
     """A flat side cut into the rectangles that its openings leave."""
     along = 1 if face in ("east", "west") else 0
@@ -64,8 +69,8 @@ def _holed(
     levels = sorted({low[2], high[2], *(o.sill_m for o in holes), *(o.head_m for o in holes)})
     if face in ("top", "bottom"):
         levels = [low[2], high[2]]
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):
-        for z0, z1 in zip(levels[:-1], levels[1:], strict=True):
+    for a, b in itertools.pairwise(cuts):
+        for z0, z1 in itertools.pairwise(levels):
             if any(o.from_m <= a and b <= o.to_m and o.sill_m <= z0 and z1 <= o.head_m for o in holes):
                 continue
             piece_low, piece_high = list(low), list(high)
@@ -104,7 +109,9 @@ def _outside(surfaces: Surfaces) -> None:
         piece_low, piece_high = list(low), list(high)
         axis = 0 if face in ("east", "west") else 1
         piece_low[axis] = piece_high[axis] = high[axis] if face in ("east", "north") else low[axis]
-        _holed(surfaces, piece_low, piece_high, face, "facade", [o for o in plan.OPENINGS if o.wall == wall])
+        _holed(
+            surfaces, piece_low, piece_high, face, texture="facade", holes=[o for o in plan.OPENINGS if o.wall == wall]
+        )
     caps: tuple[Face, ...] = ("top", "bottom")
     for face in caps:
         origin, edge_u, edge_v = box_face(low, high, face)

@@ -41,8 +41,9 @@ def chair(s: Surfaces, at: Placement, cloth: str) -> None:
         s.box((x, 0.18, 0.45), (x + 0.03, 0.22, 0.9), "wood_light", at=at)
 
 
-def shelf(s: Surfaces, at: Placement, width: float, height: float, depth: float, wood: str) -> None:
-    """A bookcase whose back stands on local y = 0 and whose front looks to local -y."""
+def shelf(s: Surfaces, at: Placement, size: tuple[float, float, float], wood: str) -> None:
+    """A bookcase whose back stands on local y = 0 and whose front looks to local -y; width, height, depth."""
+    width, height, depth = size
     t = 0.022
     for x in (0.0, width - t):
         s.box((x, -depth, 0), (x + t, 0, height), wood, at=at)
@@ -52,24 +53,25 @@ def shelf(s: Surfaces, at: Placement, width: float, height: float, depth: float,
         z = k * (height - t) / boards
         s.box((t, -depth, z), (width - t, -0.012, z + t), wood, at=at)
         if k < boards:
-            _shelf_load(s, at, (t, width - t), z + t, (height - t) / boards - t, depth)
+            _shelf_load(s, at.moved(t, 0.0, z + t), (width - 2 * t, depth, (height - t) / boards - t))
 
 
-def _shelf_load(s: Surfaces, at: Placement, span: tuple[float, float], z: float, room: float, depth: float) -> None:
-    x = span[0] + 0.01
-    while x < span[1] - 0.12:
+def _shelf_load(s: Surfaces, at: Placement, size: tuple[float, float, float]) -> None:
+    """Books and boxes on one board of width and depth, up to the height of the next."""
+    width, depth, room = size
+    x = 0.01
+    while x < width - 0.12:
         kind = s.rng.random()
-        w = float(min(span[1] - x - 0.01, s.rng.uniform(0.3, 0.6) if kind < 0.7 else s.rng.uniform(0.1, 0.22)))
+        w = float(min(width - x - 0.01, s.rng.uniform(0.3, 0.6) if kind < 0.7 else s.rng.uniform(0.1, 0.22)))
         h = float(room * s.rng.uniform(0.62, 0.92))
         y = -float(depth * s.rng.uniform(0.72, 0.95))
         if kind < 0.7:
             front = s.unused("spines")
-            s.box((x, y, z), (x + w, -0.03, z + h), "cloth_cream", at=at, faces={"south": front}, without=("bottom",))
+            s.box((x, y, 0), (x + w, -0.03, h), "cloth_cream", at=at, faces={"south": front}, without=("bottom",))
         elif kind < 0.92:
-            s.box((x, y, z), (x + w, -0.05, z + h * 0.8), s.unused("package"), at=at, without=("bottom",))
+            s.box((x, y, 0), (x + w, -0.05, h * 0.8), s.unused("package"), at=at, without=("bottom",))
         else:
-            middle = Placement(*at.points(np.array([x + w / 2, -depth / 2, z])), at.yaw_rad)
-            s.prism(w / 2.6, 0, h * 0.7, s.unused("package"), middle)
+            s.prism(w / 2.6, h * 0.7, s.unused("package"), at.moved(x + w / 2, -depth / 2, 0.0))
         x += w + float(s.rng.uniform(0.005, 0.06))
 
 
@@ -86,13 +88,13 @@ def sofa(s: Surfaces, at: Placement, width: float, cloth: str, cushion: str) -> 
         s.box((x, -0.85, 0.3), (x + 0.17, 0, 0.6), cloth, at=at)
     s.box((0.17, -0.1, 0.3), (width - 0.17, 0, 0.82), cloth, at=at)
     for x in (0.3, width - 0.7):
-        spot = Placement(*at.points(np.array([x, -0.46, 0.45])), at.yaw_rad + float(s.rng.uniform(-0.3, 0.3)))
+        spot = at.moved(x, -0.46, 0.45, float(s.rng.uniform(-0.3, 0.3)))
         s.box((0, 0, 0), (0.4, 0.13, 0.38), cushion, at=spot, faces={"south": s.unused("painting")})
 
 
 def plant(s: Surfaces, at: Placement, height: float) -> None:
     """A pot with a bush of leaves."""
-    s.prism(0.15, 0, 0.28, "cloth_red", at)
+    s.prism(0.15, 0.28, "cloth_red", at)
     for _ in range(90):
         angle, lift = float(s.rng.uniform(0, 6.28)), float(s.rng.uniform(0.15, 1.0))
         reach = 0.26 * float(s.rng.uniform(0.2, 1.0)) * (1.25 - 0.5 * lift)
@@ -129,19 +131,18 @@ def clutter(s: Surfaces, at: Placement, size: tuple[float, float], count: int) -
     w, d = size
     for _ in range(count):
         x, y = float(s.rng.uniform(-w / 2, w / 2)), float(s.rng.uniform(-d / 2, d / 2))
-        yaw = at.yaw_rad + float(s.rng.uniform(-0.5, 0.5))
-        spot = Placement(*at.points(np.array([x, y, 0.0])), yaw)
+        spot = at.moved(x, y, 0.0, float(s.rng.uniform(-0.5, 0.5)))
         kind = s.rng.random()
         if kind < 0.4:
             a, b, h = (float(v) for v in s.rng.uniform((0.04, 0.03, 0.08), (0.11, 0.07, 0.26)))
             s.box((-a, -b, 0), (a, b, h), s.unused("package"), at=spot, without=("bottom",))
         elif kind < 0.65:
-            s.prism(float(s.rng.uniform(0.03, 0.06)), 0, float(s.rng.uniform(0.08, 0.24)), s.unused("package"), spot)
+            s.prism(float(s.rng.uniform(0.03, 0.06)), float(s.rng.uniform(0.08, 0.24)), s.unused("package"), spot)
         else:
             z = 0.0
             for _ in range(int(s.rng.integers(1, 5))):
                 t, turn = float(s.rng.uniform(0.012, 0.04)), float(s.rng.uniform(-0.15, 0.15))
-                book = Placement(spot.x_m, spot.y_m, spot.z_m + z, yaw + turn)
+                book = spot.moved(0.0, 0.0, z, turn)
                 cover = s.unused("poster")
                 s.box(
                     (-0.1, -0.07, 0), (0.1, 0.07, t), "cloth_cream", at=book, faces={"top": cover}, without=("bottom",)
@@ -246,8 +247,8 @@ def _living(s: Surfaces) -> None:
     clutter(s, Placement(2.75, 3.65, 0.5, 0.0), (0.35, 0.25), 4)
     clutter(s, Placement(4.45, 3.65, 0.5, 0.0), (0.35, 0.25), 4)
     _pictures(s, "south", 3.9, ((2.7, 1.65, 0.5, 0.6), (4.6, 1.6, 0.55, 0.7), (3.6, 1.9, 0.9, 0.5)))
-    shelf(s, Placement(0.02, 2.75, 0.0, _QUARTER), 1.1, 2.1, 0.3, "wood_light")
-    shelf(s, Placement(5.18, 3.85, 0.0, -_QUARTER), 1.15, 1.1, 0.34, "wood_dark")
+    shelf(s, Placement(0.02, 2.75, 0.0, _QUARTER), (1.1, 2.1, 0.3), "wood_light")
+    shelf(s, Placement(5.18, 3.85, 0.0, -_QUARTER), (1.15, 1.1, 0.34), "wood_dark")
     clutter(s, Placement(5.0, 3.25, 1.1, 0.0), (0.2, 0.9), 7)
     _pictures(s, "west", 5.2, ((3.5, 1.75, 0.45, 0.55), (2.85, 1.7, 0.4, 0.5), (0.65, 1.55, 0.7, 0.9)))
     _pictures(s, "east", 0.0, ((0.5, 1.6, 0.5, 0.65),))
@@ -290,7 +291,7 @@ def _bath(s: Surfaces) -> None:
     _pictures(s, "east", 3.12, ((4.85, 1.6, 0.8, 0.8), (5.7, 1.6, 0.35, 0.5)))
     s.sheet((3.7, 5.2, 0), (4.7, 5.95, 0.01), "top", s.unused("rug"))
     _pictures(s, "north", 4.02, ((4.2, 1.6, 0.5, 0.7),))
-    shelf(s, Placement(5.18, 5.0, 0.0, -_QUARTER), 0.8, 1.5, 0.28, "white_paint")
+    shelf(s, Placement(5.18, 5.0, 0.0, -_QUARTER), (0.8, 1.5, 0.28), "white_paint")
     s.sheet((3.14, 6.25, 0.8), (3.14, 6.85, 1.9), "east", s.unused("poster"))
 
 
@@ -303,7 +304,16 @@ def _hall(s: Surfaces) -> None:
         s, "east", 5.32, ((0.6, 1.6, 0.5, 0.7), (3.2, 1.65, 0.5, 0.6), (4.0, 1.65, 0.6, 0.6), (4.75, 1.6, 0.4, 0.55))
     )
     _pictures(
-        s, "west", 6.72, ((0.5, 1.6, 0.5, 0.7), (1.5, 1.6, 0.7, 0.55), (3.8, 1.6, 0.8, 0.6), (6.2, 1.6, 0.6, 0.8))
+        s,
+        "west",
+        6.72,
+        (
+            (0.5, 1.6, 0.5, 0.7),
+            (1.4, 1.6, 0.6, 0.55),
+            (1.95, 1.45, 0.26, 0.7),
+            (3.8, 1.6, 0.8, 0.6),
+            (6.2, 1.6, 0.6, 0.8),
+        ),
     )
     _pictures(s, "south", 7.0, ((6.0, 1.55, 0.8, 1.1),))
     for k in range(5):
@@ -331,13 +341,15 @@ def _bedroom(s: Surfaces) -> None:
         s.box((0, 0, 0), (0.36, 0.6, 0.14), "cloth_grey", at=spot, faces={"top": s.unused("painting")})
     s.sheet((7.3, 0.75, 0), (9.6, 1.85, 0.008), "top", s.unused("rug"))
     cupboard(s, Placement(7.0, 3.88, 0.0, 0.0), (1.8, 0.56, 2.1), 3, "wood_light")
+    for x, z in ((7.2, 1.25), (7.95, 1.35), (8.4, 1.1)):
+        s.sheet((x, 3.297, z), (x + 0.3, 3.297, z + 0.42), "south", s.unused("poster"))
     for k in range(6):
         x = 7.1 + 0.27 * k
         high = float(s.rng.uniform(0.12, 0.3))
         s.box((x, 3.4, 2.1), (x + 0.24, 3.8, 2.1 + high), s.unused("package"))
     cupboard(s, Placement(8.0, 0.02, 0.0, np.pi), (1.1, 0.42, 0.8), 2, "wood_dark")
     clutter(s, Placement(7.45, 0.22, 0.8, 0.0), (0.9, 0.25), 9)
-    shelf(s, Placement(9.6, 0.02, 0.0, np.pi), 1.2, 1.8, 0.3, "wood_light")
+    shelf(s, Placement(9.6, 0.02, 0.0, np.pi), (1.2, 1.8, 0.3), "wood_light")
     _pictures(s, "north", 0.0, ((7.4, 1.6, 0.7, 0.8), (10.1, 1.6, 0.5, 0.7)))
     _pictures(s, "south", 3.9, ((9.7, 1.75, 1.0, 0.7),))
     _pictures(s, "east", 6.84, ((1.1, 1.6, 0.6, 0.8), (0.45, 1.55, 0.4, 0.5)))
@@ -353,8 +365,8 @@ def _study(s: Surfaces) -> None:
     clutter(s, Placement(8.1, 6.6, 0.74, 0.0), (0.35, 0.45), 7)
     clutter(s, Placement(9.25, 6.6, 0.74, 0.0), (0.4, 0.45), 7)
     chair(s, Placement(8.7, 6.0, 0.0, np.pi + 0.3), "cloth_grey")
-    shelf(s, Placement(10.58, 6.6, 0.0, -_QUARTER), 2.2, 2.15, 0.32, "wood_dark")
-    shelf(s, Placement(9.9, 4.04, 0.0, np.pi), 1.6, 1.2, 0.32, "wood_light")
+    shelf(s, Placement(10.58, 6.6, 0.0, -_QUARTER), (2.2, 2.15, 0.32), "wood_dark")
+    shelf(s, Placement(9.9, 4.04, 0.0, np.pi), (1.6, 1.2, 0.32), "wood_light")
     clutter(s, Placement(9.1, 4.2, 1.2, 0.0), (1.4, 0.2), 9)
     _pictures(s, "north", 4.02, ((7.4, 1.6, 0.6, 0.8), (9.1, 1.8, 1.0, 0.6)))
     _pictures(s, "east", 6.84, ((6.3, 1.6, 0.7, 0.9), (4.3, 1.6, 0.35, 0.5)))

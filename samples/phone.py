@@ -168,8 +168,7 @@ def blurred(
     `start_from_middle`, `end_from_middle`: camera poses at the shutter's opening and closing from the one in the middle.
     """
     centres = camera.centres().astype(np.float32)
-    far = np.float32(100)
-    points = camera.directions(centres) * np.minimum(np.nan_to_num(depth_m, posinf=far), far)[..., None]
+    points = camera.directions(centres) * np.minimum(depth_m, np.float32(100))[..., None]
     begin, end = (_project(camera, points, pose) for pose in (start_from_middle, end_from_middle))
     path = end - begin
     longest = float(np.quantile(np.linalg.norm(path, axis=-1), 0.99))
@@ -214,7 +213,8 @@ def rec709(signal: Floats32) -> NDArray[np.uint16]:
     rolled = linear / (1 + linear**4) ** 0.25
     curve = np.where(rolled <= 0.0031308, 12.92 * rolled, 1.055 * np.maximum(rolled, 1e-6) ** (1 / 2.4) - 0.055)
     table = np.rint(np.clip(curve, 0, 1) * 65535).astype(np.uint16)
-    return table.take(np.rint(np.sqrt(np.minimum(signal, 4)) * np.float32(steps / 2)).astype(np.int32))
+    place = np.rint(np.sqrt(np.minimum(signal, 4)) * np.float32(steps / 2)).astype(np.int32)
+    return np.asarray(table.take(place), np.uint16)
 
 
 def apple_log(signal: Floats32) -> NDArray[np.uint16]:

@@ -19,6 +19,7 @@ from samples.surfaces import Floats, Patches
 from samples.textures import TextureAtlas
 
 Floats32 = NDArray[np.float32]
+Sample = TypeVar("Sample", np.uint8, np.float32)
 Real = TypeVar("Real", np.float32, np.float64)
 _LIGHT_TEXELS_PER_M = 6.0
 _LIGHT_ATLAS_WIDTH = 2048
@@ -226,14 +227,15 @@ def _atlas_lookup(
     return value
 
 
-def _remap(image: NDArray[np.uint8] | Floats32, x: Floats32, y: Floats32) -> NDArray[np.uint8] | Floats32:
+def _remap(image: NDArray[Sample], x: Floats32, y: Floats32) -> NDArray[Sample]:
     """Bilinear lookups at (n,) positions; rows of bounded width because OpenCV's coordinates are 16 bit."""
     count = len(x)
     rows = -(-count // _REMAP_WIDTH)
     maps = np.zeros((2, rows * _REMAP_WIDTH), np.float32)
     maps[0, :count], maps[1, :count] = x, y
     grid = maps.reshape(2, rows, _REMAP_WIDTH)
-    found = cv2.remap(image, grid[0], grid[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = np.empty((rows, _REMAP_WIDTH, 3), image.dtype)
+    cv2.remap(image, grid[0], grid[1], cv2.INTER_LINEAR, dst=found, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(-1, 3)[:count]
 
 
@@ -250,7 +252,9 @@ def bake_light(flat: Flat, rays_per_texel: int, seed: int) -> LightMap:
     point, normal = _texel_points(patches, size, patch, column, row)
     caster = RayCaster(patches)
     light = _lamp_light(flat, caster, point, normal)
-    gathered = _gathered_light(flat, caster, patch, point, normal, light, rays_per_texel, seed)
+    gathered = _gathered_light(
+        flat, caster, patch=patch, point=point, normal=normal, direct=light, rays=rays_per_texel, seed=seed
+    )
     image = np.zeros((height, _LIGHT_ATLAS_WIDTH, 3), np.float32)
     image[corner[patch, 1] + row, corner[patch, 0] + column] = gathered
     _smooth_inside(image, corner, size)
@@ -323,6 +327,7 @@ def _lamp_light(flat: Flat, caster: RayCaster, point: Floats32, normal: Floats32
 def _gathered_light(
     flat: Flat,
     caster: RayCaster,
+    *,
     patch: NDArray[np.int32],
     point: Floats32,
     normal: Floats32,
@@ -336,7 +341,9 @@ def _gathered_light(
     # Lamps are left out: `_lamp_light` has them already, and rays that chance on them would speckle the walls.
     shines = flat.patches.emission * (flat.patches.texture != flat.atlas.index("lamp"))
     emission = albedo * shines[:, None]
-    tangent = np.cross(normal, np.where(np.abs(normal[:, :1]) > 0.8, np.float32([0, 1, 0]), np.float32([1, 0, 0])))
+    tangent = np.cross(
+        normal, np.where(np.abs(normal[:, :1]) > 0.8, np.array([0, 1, 0], np.float32), np.array([1, 0, 0], np.float32))
+    )
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     bitangent = np.cross(normal, tangent)
     turn = rng.uniform(0, 2 * np.pi, len(point)).astype(np.float32)

@@ -1,5 +1,6 @@
 """Surfaces: planar parallelograms with textures, and what collects them."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -59,7 +60,12 @@ class Placement:
     yaw_rad: float = 0.0
 
     def points(self, local: Floats) -> Floats:
-        return self.vectors(local) + [self.x_m, self.y_m, self.z_m]
+        return np.asarray(self.vectors(local) + np.array([self.x_m, self.y_m, self.z_m]), np.float64)
+
+    def moved(self, x_m: float, y_m: float, z_m: float, turned_rad: float = 0.0) -> "Placement":
+        """A place given in this one's coordinates."""
+        x, y, z = (float(v) for v in self.points(np.array([x_m, y_m, z_m])))
+        return Placement(x, y, z, self.yaw_rad + turned_rad)
 
     def vectors(self, local: Floats) -> Floats:
         c, s = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
@@ -142,13 +148,14 @@ class Surfaces:
         origin, edge_u, edge_v = box_face(low, high, face)
         self.patch(at.points(origin), at.vectors(edge_u), at.vectors(edge_v), texture)
 
-    def prism(self, radius: float, low_m: float, high_m: float, texture: str, at: Placement, sides: int = 12) -> None:
-        """An upright prism that stands for a cylinder, closed at the top."""
+    def prism(self, radius: float, height: float, texture: str, at: Placement) -> None:
+        """An upright prism that stands for a cylinder on the local origin, closed at the top."""
+        sides = 12
         angle = np.linspace(0, 2 * np.pi, sides + 1)
-        ring = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(sides + 1, high_m)], axis=1)
-        down = np.array([0.0, 0.0, low_m - high_m])
-        top = np.array([0.0, 0.0, high_m])
-        for a, b in zip(ring[:-1], ring[1:], strict=True):
+        ring = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(sides + 1, height)], axis=1)
+        down = np.array([0.0, 0.0, -height])
+        top = np.array([0.0, 0.0, height])
+        for a, b in itertools.pairwise(ring):
             self.patch(at.points(a), at.vectors(b - a), at.vectors(down), texture)
             self.patch(at.points(top), at.vectors(b - top), at.vectors(a - top), texture, triangular=True)
 

@@ -40,6 +40,8 @@ async def mark_with_id(request: web.Request, response: web.StreamResponse) -> No
     """For `on_response_prepare`: streams are marked too."""
     if REQUEST_ID in request:
         response.headers["X-Request-ID"] = request[REQUEST_ID]
+    # Not aiohttp's own, which tells the versions of what runs here.
+    response.headers["Server"] = "Alidade"
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
 
 

@@ -17,6 +17,7 @@ from contracts.capture_settings import Approach, CaptureSettings
 from contracts.progress import Reporter, StageReporter
 from services.sfm import cloud, features, mapping, matching, packaging, pairs
 from services.sfm.plan import STEPS
+from services.sfm.resolution import resolve
 
 RESULT_NAME = "result.zip"
 
@@ -58,7 +59,7 @@ Compute = Callable[[CaptureSettings, Folders, Reporter], None]
 
 
 def _features(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
-    resolution = features.resolve(conf)
+    resolution = resolve(conf)
     report.log(f"Step 2/5 — Feature extraction ({resolution.used_features})")
     features.main(conf, folders.capture, folders.of("features"), report)
 
@@ -69,7 +70,7 @@ def _pairs(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
 
 
 def _matching(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
-    report.log(f"Step 4/5 — Matching ({features.resolve(conf).used_matcher})")
+    report.log(f"Step 4/5 — Matching ({resolve(conf).used_matcher})")
     matching.main(
         conf,
         folders.capture,

@@ -11,8 +11,8 @@ from runtime.object_store import ObjectNotFound, ObjectStore
 from runtime.stage_child import StageChildren
 from runtime.stage_work import StageWork
 from runtime.step_outputs import StepOutputs, StepRecord, read_stage_manifest, recipe_of
-from services.sfm import features
 from services.sfm.plan import STEPS
+from services.sfm.resolution import resolve
 
 ENTRY = "services.sfm.pipeline:run"
 
@@ -22,7 +22,7 @@ def recipes_of(settings: CaptureSettings, frames: str, conversion: str) -> dict[
 
     What is used counts, and what was asked for: a worker that has a model must not take over what one without it made.
     """
-    resolution = features.resolve(settings)
+    resolution = resolve(settings)
     used: dict[str, JsonValue] = {"features": resolution.used_features, "matcher": resolution.used_matcher}
     recipes = {"frames": frames, "conversion": conversion}
     for step in STEPS:

@@ -92,6 +92,7 @@ async def test_a_request_keeps_the_id_it_came_with_if_it_is_one(gateway: Gateway
     url = f"{gateway.url}/api/v1/health"
     async with gateway.client.get(url, headers={"X-Request-ID": "abc-1"}) as answer:
         assert answer.headers["X-Request-ID"] == "abc-1"
+        assert answer.headers["Server"] == "Alidade"
     async with gateway.client.get(url, headers={"X-Request-ID": "not an id"}) as answer:
         assert len(answer.headers["X-Request-ID"]) == 16
 

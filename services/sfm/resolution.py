@@ -1,0 +1,77 @@
+"""Which features and which matcher a worker uses for those asked for. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+from contracts.capture_settings import CaptureSettings, FeatureType, MatcherType
+from contracts.errors import ErrorCode, UserError
+
+AVAILABLE_FEATURES = frozenset({FeatureType.SIFT})
+AVAILABLE_MATCHERS = frozenset({MatcherType.NEAREST})
+
+GOES_WITH: dict[MatcherType, frozenset[FeatureType]] = {
+    MatcherType.SUPERPOINT_LIGHTGLUE: frozenset({FeatureType.SUPERPOINT_AACHEN, FeatureType.SUPERPOINT_MAX}),
+    MatcherType.SUPERGLUE: frozenset({FeatureType.SUPERPOINT_AACHEN, FeatureType.SUPERPOINT_MAX}),
+    MatcherType.DISK_LIGHTGLUE: frozenset({FeatureType.DISK}),
+    MatcherType.ALIKED_LIGHTGLUE: frozenset({FeatureType.ALIKED_N16}),
+    MatcherType.ADALAM: frozenset({FeatureType.SIFT}),
+    MatcherType.NEAREST: frozenset(FeatureType),
+}
+"""The features whose descriptors a matcher understands."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What was asked for, what is used instead, and what to tell the job's owner about the difference."""
+
+    asked_features: FeatureType
+    used_features: FeatureType
+    asked_matcher: MatcherType
+    used_matcher: MatcherType
+    warnings: tuple[str, ...]
+
+
+def resolve(settings: CaptureSettings) -> Resolution:
+    """Decide on features and matcher.
+
+    Raises UserError(FEATURES_UNAVAILABLE) where `strict_features` is set and what is asked for cannot be had.
+    """
+    asked_features, asked_matcher = settings.feature_type, settings.matcher_type
+    warnings = []
+    used_features, used_matcher = asked_features, asked_matcher
+    if asked_features not in AVAILABLE_FEATURES:
+        used_features = FeatureType.SIFT
+        warnings.append(
+            f"feature_type `{asked_features}` was asked for and `{used_features}` is used: this worker has no network "
+            f"and weights for `{asked_features}`. Set feature_type to `sift` to ask for what is used, or "
+            "strict_features to refuse the job instead."
+        )
+    if used_features not in GOES_WITH[asked_matcher] or asked_matcher not in AVAILABLE_MATCHERS:
+        used_matcher = MatcherType.NEAREST
+        warnings.append(
+            f"matcher_type `{asked_matcher}` was asked for and `{used_matcher}` (mutual nearest neighbours with a ratio "
+            f"test) is used: {_why_not(asked_matcher, used_features)}. Set matcher_type to `nearest` to ask for what "
+            "is used, or strict_features to refuse the job instead."
+        )
+    if settings.strict_features and warnings:
+        raise _unavailable(asked_features, asked_matcher)
+    return Resolution(asked_features, used_features, asked_matcher, used_matcher, tuple(warnings))
+
+
+def _why_not(matcher: MatcherType, features: FeatureType) -> str:
+    if features not in GOES_WITH[matcher]:
+        return f"it does not work on `{features}` features"
+    return "this worker does not have it"
+
+
+def _unavailable(features: FeatureType, matcher: MatcherType) -> UserError:
+    missing = []
+    if features not in AVAILABLE_FEATURES:
+        missing.append(f"feature_type `{features}`")
+    if matcher not in AVAILABLE_MATCHERS:
+        missing.append(f"matcher_type `{matcher}`")
+    return UserError(
+        ErrorCode.FEATURES_UNAVAILABLE,
+        f"strict_features is set and no worker here has {' and '.join(missing)}. Use feature_type `sift` with "
+        "matcher_type `nearest`, or leave strict_features out to have them used instead.",
+        field="feature_type" if features not in AVAILABLE_FEATURES else "matcher_type",
+    )
