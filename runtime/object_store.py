@@ -11,6 +11,7 @@ AbortMultipartUpload). Here the abort waits for the parts first, and a failed pa
 
 import asyncio
 import contextlib
+import errno
 import io
 import itertools
 import mimetypes
@@ -598,7 +599,8 @@ class _RangedObject(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._info.size_bytes}[whence]
         if base + offset < 0:
-            raise ValueError("negative seek position")
+            # What a file raises; zipfile counts on it for anything shorter than its own end record.
+            raise OSError(errno.EINVAL, "negative seek position")
         self._position = base + offset
         return self._position
 

@@ -7,23 +7,19 @@ writes `capture_stray.zip`, `capture_rescan.zip`, `truth.json` and `truth_mesh.n
 
 import argparse
 import multiprocessing
-import uuid
-import zipfile
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from samples import phone as phones
+from samples.export import Codec, Convention, Export, ExportForm, Transfer, camera_matrix_csv, odometry_csv
 from samples.flat import Flat, make_flat
 from samples.phone import Exposure, PhoneSpec, Timing
 from samples.render import Camera, LightMap, Renderer, bake_light
@@ -31,12 +27,6 @@ from samples.surfaces import Floats
 from samples.truth import CaptureTruth, FrameTruth, save_mesh, save_truth
 from samples.walk import Pace, Walk
 
-Convention = Literal["stray", "rescan"]
-Transfer = Literal["rec709", "apple_log"]
-Codec = Literal["libx264", "libx265", "prores_ks"]
-
-_ARKIT_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
-_ZIP_TIME = (2026, 1, 1, 12, 0, 0)
 _BOOT_S = 48213.402
 
 
@@ -60,6 +50,18 @@ class CaptureSpec:
     @property
     def height_px(self) -> int:
         return self.width_px * 3 // 4
+
+    def form(self, convention: Convention) -> ExportForm:
+        """How one app writes this capture."""
+        stray = convention == "stray"
+        return ExportForm(
+            convention=convention,
+            codec=self.stray_codec if stray else self.rescan_codec,
+            transfer="rec709" if stray else self.rescan_transfer,
+            width_px=self.width_px,
+            height_px=self.height_px,
+            fps=self.fps,
+        )
 
     @property
     def texture_scale(self) -> float:
@@ -99,7 +101,7 @@ def make_capture(spec: CaptureSpec, out_dir: Path) -> CaptureTruth:
     with _exports(spec, truth, walk, timing, out_dir) as exports:
         for k, taken in enumerate(_take_all(spec, flat, light, shots)):
             for export in exports:
-                export.add(k, taken)
+                export.add(k, taken.pictures, taken.depth_mm, taken.confidence)
     save_mesh(flat.patches, out_dir / "truth_mesh.npz")
     save_truth(truth, out_dir / "truth.json")
     return truth
@@ -202,147 +204,22 @@ def _take(spec: CaptureSpec, renderer: Renderer, shot: _Shot) -> _Taken:
     return _Taken(pictures, depth_mm, confidence)
 
 
-# --- files -------------------------------------------------------------------------------------------------------------------
-
-
-class Export:
-    """One ZIP being written, in the form of one app."""
-
-    def __init__(self, spec: CaptureSpec, convention: Convention, path: Path, folder: str, video_path: Path) -> None:
-        self._convention = convention
-        self._folder = folder
-        self._transfer: Transfer = spec.rescan_transfer if convention == "rescan" else "rec709"
-        codec = spec.rescan_codec if convention == "rescan" else spec.stray_codec
-        self._video_path = video_path
-        self._video = _Video(video_path, codec, spec)
-        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
-
-    def add(self, index: int, taken: _Taken) -> None:
-        """Frame `index`, in order."""
-        self._video.add(taken.pictures[self._transfer])
-        levels = np.array([0, 127, 255] if self._convention == "rescan" else [0, 1, 2], np.uint8)
-        self._write(f"depth/{index:06d}.png", _png(taken.depth_mm))
-        self._write(f"confidence/{index:06d}.png", _png(levels[taken.confidence]))
-
-    def finish(self, camera_matrix: str, odometry: str) -> None:
-        """Writes the video and the tables and closes the ZIP."""
-        self._video.close()
-        self._write("camera_matrix.csv", camera_matrix.encode())
-        self._write("odometry.csv", odometry.encode())
-        self._write(self._video_path.name, self._video_path.read_bytes())
-        self.abandon()
-
-    def abandon(self) -> None:
-        self._video.close()
-        self._zip.close()
-        self._video_path.unlink(missing_ok=True)
-
-    def _write(self, name: str, content: bytes) -> None:
-        self._zip.writestr(zipfile.ZipInfo(self._folder + name, _ZIP_TIME), content)
-
-
 @contextmanager
 def _exports(
     spec: CaptureSpec, truth: CaptureTruth, walk: Walk, timing: Timing, out_dir: Path
 ) -> Iterator[list[Export]]:
-    transform = np.array(truth.capture_from_building)
-    reported = phones.odometry(walk, timing.pose_time_s, transform, spec.phone, spec.seed)
-    names: dict[Convention, str] = {
-        "stray": "rgb.mp4",
-        "rescan": "rgb.mov" if spec.rescan_codec == "prores_ks" else "rgb.mp4",
-    }
-    identity = uuid.UUID(bytes=np.random.default_rng([spec.seed, 10]).bytes(16), version=4)
-    folders: dict[Convention, str] = {"stray": "", "rescan": f"remap_zip_{str(identity).upper()}/"}
-    exports = []
-    for convention in spec.conventions:
-        scratch = out_dir / f".{convention}"
-        scratch.mkdir(exist_ok=True)
-        path = out_dir / f"capture_{convention}.zip"
-        exports.append(Export(spec, convention, path, folders[convention], scratch / names[convention]))
-    try:
+    world_from_building = np.array(truth.capture_from_building)
+    reported = phones.odometry(walk, timing.pose_time_s, world_from_building, spec.phone, spec.seed)
+    matrix = camera_matrix_csv(nominal_camera(spec.width_px, spec.height_px))
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".capture-") as scratch, ExitStack() as open_files:
+        exports = []
+        for convention in spec.conventions:
+            path = out_dir / f"capture_{convention}.zip"
+            exports.append(Export(spec.form(convention), path, Path(scratch), spec.seed))
+            open_files.callback(exports[-1].abandon)
         yield exports
-        matrix = camera_matrix_csv(nominal_camera(spec.width_px, spec.height_px))
         for convention, export in zip(spec.conventions, exports, strict=True):
             export.finish(matrix, odometry_csv(truth, reported, convention))
-    finally:
-        for convention, export in zip(spec.conventions, exports, strict=True):
-            export.abandon()
-            (out_dir / f".{convention}").rmdir()
-
-
-def camera_matrix_csv(camera: Camera) -> str:
-    """Three rows of K, row by row, without a line break at the end."""
-    rows = ((camera.fx_px, 0.0, camera.cx_px), (0.0, camera.fy_px, camera.cy_px), (0.0, 0.0, 1.0))
-    return "\n".join(", ".join(f"{value:.6f}" for value in row) for row in rows)
-
-
-def odometry_csv(truth: CaptureTruth, reported: Floats, convention: Convention) -> str:
-    """odometry.csv of one app; `reported`: world_from_camera (n, 4, 4) with OpenCV camera axes."""
-    poses = reported @ _ARKIT_FROM_OPENCV if convention == "rescan" else reported
-    quaternions = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
-    header = "timestamp, frame, x, y, z, qx, qy, qz, qw"
-    lines = [header + (", fx, fy, cx, cy, , " if convention == "stray" else "")]
-    for k, frame in enumerate(truth.frames):
-        values = [*poses[k, :3, 3], *quaternions[k]]
-        number = f"{k:06d}" if convention == "stray" else str(k)
-        line = ", ".join([f"{frame.timestamp_s:.6f}", number, *(f"{value:.7f}" for value in values)])
-        if convention == "stray":
-            line += f", {frame.fx_px:.4f}, {frame.fy_px:.4f}, {frame.cx_px:.4f}, {frame.cy_px:.4f}, , "
-        lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def _png(image: NDArray[np.uint16] | NDArray[np.uint8]) -> bytes:
-    done, content = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])
-    assert done
-    return bytes(content)
-
-
-class _Video:
-    """A video file that grows by 16-bit RGB pictures."""
-
-    _OPTIONS: dict[Codec, tuple[str, dict[str, str]]] = {  # noqa: RUF012 (a table)
-        "libx264": ("yuv420p", {"crf": "16", "preset": "veryfast", "x264-params": "threads=1"}),
-        "libx265": (
-            "yuv420p",
-            {"crf": "16", "preset": "ultrafast", "x265-params": "pools=1:frame-threads=1:log-level=error"},
-        ),
-        "prores_ks": ("yuv422p10le", {"profile": "3", "vendor": "apl0"}),
-    }
-
-    def __init__(self, path: Path, codec: Codec, spec: CaptureSpec) -> None:
-        self._closed = False
-        self._container = av.open(str(path), "w", format="mov" if path.suffix == ".mov" else "mp4")
-        self._rate = Fraction(spec.fps).limit_denominator(1000)
-        pixel_format, options = self._OPTIONS[codec]
-        self._stream = self._container.add_stream(codec, rate=self._rate, options=options)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = spec.width_px, spec.height_px, pixel_format
-        # Code points of ITU-T H.273: 1 = Rec.709, 2 = not said (Apple Log has no number), 9 = Rec.2020; range 1 = video.
-        log = spec.rescan_transfer == "apple_log" and codec == spec.rescan_codec and path.parent.name == ".rescan"
-        context = self._stream.codec_context
-        context.color_primaries, context.color_trc, context.colorspace = (9, 2, 1) if log else (1, 1, 1)
-        context.color_range = 1
-        self._pixel_format = pixel_format
-        self._count = 0
-
-    def add(self, picture: NDArray[np.uint16]) -> None:
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb48le")
-        frame = frame.reformat(format=self._pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
-        frame.pts = self._count
-        frame.time_base = 1 / self._rate
-        self._count += 1
-        self._mux(self._stream.encode(frame))
-
-    def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._mux(self._stream.encode(None))
-        self._container.close()
-
-    def _mux(self, packets: Iterable["av.Packet[av.VideoStream]"]) -> None:
-        for packet in packets:
-            self._container.mux(packet)
 
 
 def main() -> None:

@@ -48,6 +48,7 @@ class PhoneSpec:
     depth_noise: float = 0.004
     """Spread of depth noise, as a share of the range."""
     depth_scale_error: float = 0.003
+    """Greatest relative error of all ranges alike; drawn once a capture."""
     exposure_max_s: float = 1 / 50
     exposure_min_s: float = 1 / 500
     full_well_electrons: float = 5000.0
@@ -226,6 +227,11 @@ def apple_log(signal: Floats32) -> NDArray[np.uint16]:
     log = 0.08550479 * np.log2(np.maximum(linear + 0.00964052, 1e-6)) + 0.69336945
     toe = 47.28711236 * np.square(np.maximum(linear + 0.05641088, 0))
     return np.asarray(np.rint(np.clip(np.where(linear >= 0.01, log, toe), 0, 1) * 65535), np.uint16)
+
+
+def lidar_scale(phone: PhoneSpec, seed: int) -> float:
+    """By what this phone's ranges are too long, as a factor."""
+    return 1 + float(np.random.default_rng([seed, 11]).uniform(-1, 1)) * phone.depth_scale_error
 
 
 def lidar(

@@ -1,0 +1,1 @@
+"""The services: each its own process; they never import each other."""

@@ -58,7 +58,7 @@ class FeatureReader:
     """features.h5, opened for reading by `with FeatureReader(path) as features:`."""
 
     def __init__(self, path: Path) -> None:
-        self._file = h5py.File(path, "r", libver="latest")
+        self._file = h5py.File(path, "r")
 
     def __enter__(self) -> Self:
         return self

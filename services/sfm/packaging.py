@@ -28,7 +28,7 @@ from contracts.captures import MANIFEST_NAME, CaptureManifest
 from contracts.progress import Reporter
 from services.sfm import preview
 from services.sfm.cloud import CLOUD_NAME, SUMMARY_NAME, CloudSummary, PointCloud, model_with_cloud, read_ply
-from services.sfm.hloc_files import FEATURES_NAME, MATCHES_NAME, PAIRS_NAME, open_features, read_pairs
+from services.sfm.hloc_files import FEATURES_NAME, MATCHES_NAME, PAIRS_NAME, FeatureReader, read_pairs
 from services.sfm.models import MAPPING_NAME, MappingSummary
 from services.sfm.report import Matching, build, matching_facts
 from services.sfm.resolution import resolve
@@ -113,7 +113,7 @@ def _final_model(settings: CaptureSettings, inputs: Inputs, cloud: PointCloud | 
 
 
 def _matching(settings: CaptureSettings, inputs: Inputs) -> Matching:
-    with open_features(inputs.features / FEATURES_NAME) as features:
+    with FeatureReader(inputs.features / FEATURES_NAME) as features:
         counts = [features.count(name) for name in features.names()]
     pairs = len(read_pairs(inputs.pairs / PAIRS_NAME))
     return matching_facts(resolve(settings), round(float(np.mean(counts)), 1) if counts else 0.0, pairs)
