@@ -200,7 +200,8 @@ def _take(spec: CaptureSpec, renderer: Renderer, shot: _Shot) -> _Taken:
     small = np.asarray(
         cv2.resize(signal, (phones.DEPTH_WIDTH_PX, phones.DEPTH_HEIGHT_PX), interpolation=cv2.INTER_AREA), np.float32
     )
-    depth_mm, confidence = phones.lidar(exact, cosine, small.mean(axis=2), spec.phone, rng)
+    scale = phones.lidar_scale(spec.phone, spec.seed)
+    depth_mm, confidence = phones.lidar(exact, cosine, small.mean(axis=2), spec.phone, scale, rng)
     return _Taken(pictures, depth_mm, confidence)
 
 

@@ -123,7 +123,7 @@ def odometry(walk: Walk, pose_time_s: Floats, capture_from_building: Floats, pho
 
 
 def _drift(rng: np.random.Generator, count: int, columns: int, period_s: float, greatest: float) -> Floats:
-    """Smooth random curves (count, columns) that begin at zero and nowhere leave `greatest`, which they reach."""
+    """Smooth random curves (count, columns) that begin at zero, stay within `greatest` and come near it in the long run."""
     sigma = period_s * _GRID_HZ
     margin = int(4 * sigma)
     noise = gaussian_filter1d(rng.standard_normal((count + 2 * margin, columns)), sigma, axis=0)[
@@ -235,12 +235,13 @@ def lidar_scale(phone: PhoneSpec, seed: int) -> float:
 
 
 def lidar(
-    exact_m: Floats32, cosine: Floats32, luminance: Floats32, phone: PhoneSpec, rng: np.random.Generator
+    exact_m: Floats32, cosine: Floats32, luminance: Floats32, phone: PhoneSpec, scale: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Depth in millimetres and confidence 0..2, both (192, 256), from the exact depth in metres (0 = nothing).
 
     The phone fuses sparse laser spots with the picture: noise grows with range and is smooth in space, edges are
-    rounded so that points float between near and far, and beyond five metres there is nothing.
+    rounded so that points float between near and far, and beyond five metres there is nothing. `cosine` is of the angle
+    of incidence, `luminance` the picture's linear signal, both of the same shape; `scale` comes from `lidar_scale`.
     """
     present = exact_m > 0
     filled = np.where(present, np.minimum(exact_m, 12.0), 12.0).astype(np.float32)
@@ -248,7 +249,7 @@ def lidar(
     step = cv2.dilate(filled, np.ones((5, 5))) - cv2.erode(filled, np.ones((5, 5)))
     relative = step / filled
     at_edge = np.clip((relative - 0.08) / 0.1, 0, 1)
-    depth = filled + (smooth - filled) * at_edge
+    depth = (filled + (smooth - filled) * at_edge) * np.float32(scale)
     coarse = cv2.GaussianBlur(rng.standard_normal(filled.shape, np.float32), (0, 0), 6.0) * np.float32(21)
     fine = cv2.GaussianBlur(rng.standard_normal(filled.shape, np.float32), (0, 0), 0.8) * np.float32(2.6)
     grazing = 1 / np.maximum(cosine, 0.15)
