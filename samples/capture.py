@@ -66,7 +66,8 @@ class CaptureSpec:
     @property
     def texture_scale(self) -> float:
         """Small pictures see small textures only."""
-        return 1.0 if self.width_px > 640 else 0.5 if self.width_px > 400 else 0.25
+        needed = self.width_px / 960
+        return next((scale for scale in (0.125, 0.25, 0.5) if scale >= 0.75 * needed), 1.0)
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _take(spec: CaptureSpec, renderer: Renderer, shot: _Shot) -> _Taken:
         cv2.resize(signal, (phones.DEPTH_WIDTH_PX, phones.DEPTH_HEIGHT_PX), interpolation=cv2.INTER_AREA), np.float32
     )
     scale = phones.lidar_scale(spec.phone, spec.seed)
-    depth_mm, confidence = phones.lidar(exact, cosine, small.mean(axis=2), spec.phone, scale, rng)
+    depth_mm, confidence = phones.lidar(exact, cosine, small.mean(axis=2), phone=spec.phone, scale=scale, rng=rng)
     return _Taken(pictures, depth_mm, confidence)
 
 

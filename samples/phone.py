@@ -235,7 +235,13 @@ def lidar_scale(phone: PhoneSpec, seed: int) -> float:
 
 
 def lidar(
-    exact_m: Floats32, cosine: Floats32, luminance: Floats32, phone: PhoneSpec, scale: float, rng: np.random.Generator
+    exact_m: Floats32,
+    cosine: Floats32,
+    luminance: Floats32,
+    *,
+    phone: PhoneSpec,
+    scale: float,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Depth in millimetres and confidence 0..2, both (192, 256), from the exact depth in metres (0 = nothing).
 
@@ -257,6 +263,6 @@ def lidar(
     depth = depth + sigma * (0.75 * coarse + 0.65 * fine) + np.float32(0.001) * fine
     seen = present & (depth > 0.15) & (depth <= DEPTH_LIMIT_M)
     doubt = np.clip((relative - 0.1) / 0.15, 0, 2) + np.clip((0.3 - cosine) / 0.12, 0, 2)
-    doubt += np.clip((depth - 3.2) / 1.0, 0, 2) + np.clip((0.03 - luminance) / 0.02, 0, 1)
+    doubt += np.clip((depth - 3.0) / 0.8, 0, 2) + np.clip((0.03 - luminance) / 0.02, 0, 1)
     confidence = np.where(seen, 2 - np.minimum(np.floor(doubt + rng.uniform(0, 0.3, doubt.shape)), 2), 0)
     return np.where(seen, np.rint(depth * 1000), 0).astype(np.uint16), confidence.astype(np.uint8)

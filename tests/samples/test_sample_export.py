@@ -141,7 +141,9 @@ def test_trusted_depth_is_within_a_percent_of_the_exact_one(
         assert trusted.mean() > 0.3
         assert abs(np.median(relative)) < 0.005
         assert 0.001 < np.std(relative) < 0.015
-        assert (measured[exact > 5.3] == 0).all()
+        # Nothing is measured beyond five metres; right at an edge, far and near run into each other.
+        far = cv2.erode((exact > 5.3).astype(np.uint8), np.ones((13, 13))) > 0
+        assert (measured[far] == 0).all()
 
 
 @pytest.mark.parametrize(("form", "name", "codec"), [("stray", "rgb.mp4", "h264"), ("rescan", "rgb.mov", "prores")])
@@ -150,7 +152,7 @@ def test_videos_decode_frame_by_frame(
 ) -> None:
     with zipfile.ZipFile(capture_dir / f"capture_{form}.zip") as archive:
         content = archive.read(next(n for n in archive.namelist() if n.endswith(name)))
-    with av.open(BytesIO(content)) as video:
+    with av.open(BytesIO(content), "r") as video:
         stream = video.streams.video[0]
         assert stream.codec_context.name == codec
         assert stream.average_rate == capture_truth.fps

@@ -1,5 +1,7 @@
 """The building is what its plan says: checked by rays against planes worked out by hand."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,6 +10,8 @@ from samples import plan
 from samples.flat import Flat
 from samples.render import RayCaster
 from samples.surfaces import Patches
+
+Point = Sequence[float] | NDArray[np.float64]
 
 
 def structure_of(patches: Patches) -> Patches:
@@ -20,11 +24,12 @@ def structure(flat: Flat) -> RayCaster:
     return RayCaster(structure_of(flat.patches))
 
 
-def distance(caster: RayCaster, origin: tuple[float, float, float], direction: tuple[float, float, float]) -> float:
-    rays = np.array([direction])
+def distance(caster: RayCaster, origin: Point, direction: Point) -> float:
+    """How far the next surface is; infinitely far where there is none."""
+    rays = np.array([direction], np.float64)
     start = np.array(origin)
     hits = caster.cast(start[None].astype(np.float32), rays.astype(np.float32))
-    return float(caster.exact_distance(hits, start, rays)[0])
+    return float(caster.exact_distance(hits, start, rays)[0]) if hits.patch[0] >= 0 else np.inf
 
 
 @pytest.mark.parametrize("room", plan.ROOMS, ids=lambda room: room.name)
@@ -56,13 +61,13 @@ def test_openings_are_holes_of_exactly_their_size(structure: RayCaster, opening:
         inside[axis], outside[axis] = edge - sign * 0.01, edge + sign * 0.01
         for point in (inside, outside):
             point[across] = low[across] - 0.05
-        assert distance(structure, tuple(inside), tuple(direction)) > depth + 0.05
+        assert distance(structure, inside, direction) > depth + 0.05
         if axis == along or edge > 0:  # below a door's threshold there is the floor, not the wall
-            assert distance(structure, tuple(outside), tuple(direction)) == pytest.approx(0.05, abs=1e-12)
+            assert distance(structure, outside, direction) == pytest.approx(0.05, abs=1e-12)
         # The reveal closes the hole towards the wall.
         sideways = np.zeros(3)
         sideways[axis] = sign
-        assert distance(structure, tuple(middle), tuple(sideways)) == pytest.approx(abs(edge - middle[axis]), abs=1e-12)
+        assert distance(structure, middle, sideways) == pytest.approx(abs(edge - middle[axis]), abs=1e-12)
 
 
 def test_openings_lie_within_their_walls() -> None:

@@ -86,16 +86,18 @@ def test_lidar_noise_grows_with_range_and_ends_at_five_metres() -> None:
     lit, frontal = np.full(shape, 0.3, np.float32), np.ones(shape, np.float32)
     spread = []
     for range_m in (1.0, 2.0, 4.0):
-        depth, confidence = phones.lidar(np.full(shape, range_m, np.float32), frontal, lit, phone, 1.0, rng)
+        depth, confidence = phones.lidar(
+            np.full(shape, range_m, np.float32), frontal, lit, phone=phone, scale=1.0, rng=rng
+        )
         assert abs(np.median(depth) / 1000 / range_m - 1) < 0.003
         spread.append(float(np.std(depth / 1000.0)))
         assert 0.002 < spread[-1] / range_m < 0.01
         assert (confidence == 2).mean() > 0.9 if range_m < 3 else (confidence == 2).mean() < 0.6
     assert spread[0] < spread[1] < spread[2]
-    depth, confidence = phones.lidar(np.full(shape, 5.5, np.float32), frontal, lit, phone, 1.0, rng)
+    depth, confidence = phones.lidar(np.full(shape, 5.5, np.float32), frontal, lit, phone=phone, scale=1.0, rng=rng)
     assert not depth.any()
     assert not confidence.any()
-    depth, _ = phones.lidar(np.full(shape, 2.0, np.float32), frontal, lit, phone, 1.003, rng)
+    depth, _ = phones.lidar(np.full(shape, 2.0, np.float32), frontal, lit, phone=phone, scale=1.003, rng=rng)
     assert np.mean(depth) == pytest.approx(2006, abs=2.5)
 
 
@@ -104,7 +106,7 @@ def test_lidar_edges_are_rounded_and_doubted() -> None:
     step = np.full(shape, 1.0, np.float32)
     step[:, 128:] = 2.0
     bright, frontal = np.full(shape, 0.3, np.float32), np.ones(shape, np.float32)
-    depth, confidence = phones.lidar(step, frontal, bright, PhoneSpec(), 1.0, np.random.default_rng(1))
+    depth, confidence = phones.lidar(step, frontal, bright, phone=PhoneSpec(), scale=1.0, rng=np.random.default_rng(1))
     between = (depth > 1150) & (depth < 1850)
     assert between[:, 126:130].any(axis=1).all()  # points that float between near and far
     assert not between[:, :120].any()
@@ -112,7 +114,7 @@ def test_lidar_edges_are_rounded_and_doubted() -> None:
     grazing = np.full(shape, 0.1, np.float32)
     for cosine, light in ((grazing, bright), (frontal, np.zeros(shape, np.float32))):
         _, confidence = phones.lidar(
-            np.ones(shape, np.float32), cosine, light, PhoneSpec(), 1.0, np.random.default_rng(1)
+            np.ones(shape, np.float32), cosine, light, phone=PhoneSpec(), scale=1.0, rng=np.random.default_rng(1)
         )
         assert (confidence < 2).mean() > 0.9
 
