@@ -134,8 +134,8 @@ def _normals(points: Floats, depth_m: Float32s) -> Floats:
     )
     normals = np.cross(across, down)
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    away = np.einsum("nhwi,nhwi->nhw", normals, points) > 0
-    return np.asarray(np.where(away[..., None], -normals, normals) * known[..., None])
+    facing = np.where(np.einsum("nhwi,nhwi->nhw", normals, points) > 0, -1.0, 1.0)
+    return np.asarray(normals * (facing * known)[..., None])
 
 
 def _seen_from(views: Views, source: int) -> tuple[Floats, Floats]:

@@ -22,41 +22,42 @@ def _up(state: Path, *more: str) -> "subprocess.Popen[str]":
 
 
 def test_one_json_line_then_ctrl_c_stops_everything(tmp_path: Path) -> None:
-    process = _up(tmp_path, "--json")
-    assert process.stdout is not None
-    said = json.loads(process.stdout.readline())
-    assert list(said) == ["url", "api_key", "username", "password"]
-    with Alidade(said["url"], said["api_key"]) as alidade:
-        assert alidade.jobs() == ()
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 6
-    process.send_signal(signal.SIGINT)
-    assert process.wait(40) == 0
+    with _up(tmp_path, "--json") as process:
+        assert process.stdout is not None
+        said = json.loads(process.stdout.readline())
+        assert list(said) == ["url", "api_key", "username", "password"]
+        with Alidade(said["url"], said["api_key"]) as alidade:
+            assert alidade.jobs() == ()
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 6
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=40)
+    assert process.returncode == 0
+    assert rest == ""
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
-    assert process.stdout.read() == ""
 
 
 def test_a_second_up_says_what_is_running(system: System) -> None:
-    second = _up(system.state)
-    out, _ = second.communicate(timeout=30)
+    with _up(system.state) as second:
+        out, _ = second.communicate(timeout=30)
     assert second.returncode == 0
     assert system.url in out
     assert "gateway" in out
-    as_json = _up(system.state, "--json")
-    out, _ = as_json.communicate(timeout=30)
+    with _up(system.state, "--json") as as_json:
+        out, _ = as_json.communicate(timeout=30)
     assert json.loads(out)["api_key"] == system.api_key
 
 
 def test_credentials_are_shown_once_and_kept(tmp_path: Path) -> None:
     for number in range(2):
-        process = _up(tmp_path)
-        assert process.stdout is not None
-        lines = [process.stdout.readline()]
-        while "Stop: Ctrl-C" not in lines[-1]:
-            lines.append(process.stdout.readline())
-        process.terminate()
-        process.wait(40)
+        with _up(tmp_path) as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline()]
+            while "Stop: Ctrl-C" not in lines[-1]:
+                lines.append(process.stdout.readline())
+            process.terminate()
+            process.communicate(timeout=40)
         text = "".join(lines)
         key = json.loads((tmp_path / "credentials.json").read_text())["api_key"]
         assert (key in text) == (number == 0)
