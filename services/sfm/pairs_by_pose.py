@@ -98,9 +98,9 @@ def make_views(frames: tuple[CapturedFrame, ...], depth_m: Float32s, size_px: tu
         axis=-1,
     )
     cells = (slice(None), slice(2, None, 4), slice(2, None, 4))
-    has_depth = (depth_m > 0).any(axis=(1, 2))
+    has_depth = np.any(depth_m.reshape(len(frames), -1) > 0, axis=1, keepdims=True)
     z = depth_m[cells].astype(np.float64).reshape(len(frames), -1)
-    z = np.where(has_depth[:, None], z, DEFAULT_DEPTH_M)
+    z = np.where(has_depth, z, DEFAULT_DEPTH_M)
     local = rays[cells].reshape(len(frames), -1, 3) * z[..., None]
     normals = _normals(rays * depth_m[..., None], depth_m)[cells].reshape(len(frames), -1, 3)
     rotation, centre = world_from_camera[:, :3, :3], world_from_camera[:, :3, 3]

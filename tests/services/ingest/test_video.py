@@ -58,8 +58,9 @@ def test_colours_come_out_right_for_every_tag(codec: str, matrix: int, full_rang
     path = tmp_path / f"rgb.{suffix}"
     colour = np.array([200, 60, 30], dtype=np.uint8)
     frame = np.broadcast_to(colour, (SIZE[1], SIZE[0], 3)).copy()
+    # Five frames: FFmpeg's MP4 writer at times refuses an x265 stream of a single one.
     encode_video(
-        path, [frame], codec=encoder, pixel_format=pixel_format, matrix=matrix, full_range=full_range,
+        path, [frame] * 5, codec=encoder, pixel_format=pixel_format, matrix=matrix, full_range=full_range,
         options={"crf": "4"},
     )  # fmt: skip
     picture = next(iter(Video(path, 1).read(lambda _: True))).rgb()

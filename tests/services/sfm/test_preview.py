@@ -94,4 +94,5 @@ def test_little_to_draw_is_drawn(tmp_path: Path, frames: int) -> None:
         model.delete_point3D(point)
     model.write_binary(box.sparse)
     preview.main(box.manifest, box.sparse, None, tmp_path / "preview.png")
-    assert Image.open(tmp_path / "preview.png").size == (1600, 1200)
+    with Image.open(tmp_path / "preview.png") as picture:
+        assert picture.size == (1600, 1200)
