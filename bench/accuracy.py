@@ -64,7 +64,7 @@ class Outcome:
 
 
 def run(
-    alidade: Alidade, dataset: str, settings: dict[str, JsonValue], truth: CaptureTruth, label: str, folder: Path
+    alidade: Alidade, dataset: str, settings: dict[str, JsonValue], *, truth: CaptureTruth, label: str, folder: Path
 ) -> Outcome:
     """One job, from submission to a measured model."""
     began = time.monotonic()
@@ -100,7 +100,7 @@ def run_capture(
                     "pairing_mode": pairing, "camera_model": camera_model, **approach,
                 }  # fmt: skip
                 label = f"seed {seed} {convention} {camera_model} {pairing} " + " ".join(map(str, approach.values()))
-                outcomes.append(run(alidade, dataset, settings, truth, label, folder))
+                outcomes.append(run(alidade, dataset, settings, truth=truth, label=label, folder=folder))
                 print(outcomes[-1].line(), flush=True)
     return outcomes
 
