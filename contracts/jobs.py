@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
+from contracts.building_settings import BuildingRequest
 from contracts.capture_settings import CaptureRequest
 from contracts.errors import ErrorCode
 from contracts.model import Message
@@ -92,6 +93,10 @@ class Claim(Message):
     attempt: Annotated[int, Field(ge=1)]
 
 
+Request = Annotated[CaptureRequest | BuildingRequest, Field(discriminator="kind")]
+"""What a job was asked to do. Kinds are added without a new version: a reader leaves alone the kinds it does not know."""
+
+
 class Job(Message):
     """Everything about a job. The last event of a job carries its present state."""
 
@@ -105,7 +110,7 @@ class Job(Message):
     """The service that has the work, or had it last."""
     progress: Progress = Progress()
     performance: Performance | None = None
-    request: CaptureRequest
+    request: Request
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
     results: tuple[ResultFile, ...] = ()

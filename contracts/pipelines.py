@@ -88,4 +88,32 @@ CAPTURE = Pipeline(
     cancelled_label="Cancelled",
 )
 
-PIPELINES: dict[JobKind, Pipeline] = {JobKind.CAPTURE: CAPTURE}
+BUILDING = Pipeline(
+    kind=JobKind.BUILDING,
+    stages=(
+        Stage(
+            service="ingest",
+            steps=(
+                Step(name="initializing", label="Initializing job...", from_percent=0, to_percent=2),
+                Step(name="loading_point_cloud", label="Loading point cloud", from_percent=2, to_percent=25),
+            ),
+        ),
+        Stage(
+            service="bim",
+            steps=(
+                Step(name="preprocessing", label="Preprocessing point cloud", from_percent=25, to_percent=40),
+                Step(name="slab_detection", label="Detecting slabs and storeys", from_percent=40, to_percent=45),
+                Step(name="wall_detection", label="Detecting walls and openings", from_percent=45, to_percent=65),
+                Step(name="opening_detection", label="Detecting doors and windows", from_percent=65, to_percent=75),
+                Step(name="zone_detection", label="Detecting spaces", from_percent=75, to_percent=80),
+                Step(name="generating_ifc", label="Generating IFC model", from_percent=80, to_percent=90),
+                Step(name="finalizing", label="Mapping points and writing results", from_percent=90, to_percent=100),
+            ),
+        ),
+    ),
+    done_label="Job completed",
+    failed_label="Job failed",
+    cancelled_label="Job cancelled",
+)
+
+PIPELINES: dict[JobKind, Pipeline] = {JobKind.CAPTURE: CAPTURE, JobKind.BUILDING: BUILDING}

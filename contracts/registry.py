@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
+from contracts.building_settings import BuildingRequest, BuildingSettings, IfcSettings
 from contracts.capture_settings import CaptureRequest, CaptureSettings, Colorspace
 from contracts.captures import (
     CapturedFrame,
@@ -20,6 +21,7 @@ from contracts.captures import (
     Intrinsics,
     Pose,
 )
+from contracts.clouds import CloudManifest
 from contracts.errors import ErrorCode
 from contracts.events import EventType, JobEvent, JobEventData, event_type_name
 from contracts.jobs import Claim, Failure, Job, JobKind, JobStatus, LogLine, Progress, ResultFile
@@ -198,6 +200,42 @@ TOPICS: tuple[Topic, ...] = (
             depth_height_px=192,
         ),
     ),
+    Topic(
+        name="cloud-manifest",
+        version=1,
+        model=CloudManifest,
+        example=CloudManifest(
+            file_name="house.ptx",
+            format="ptx",
+            points=9_412_003,
+            points_in_file=10_485_760,
+            points_invalid=1_073_757,
+            file_from_cloud=(
+                (1.0, 0.0, 0.0, 742_310.0),
+                (0.0, 1.0, 0.0, 1_043_225.0),
+                (0.0, 0.0, 1.0, 212.0),
+                (0.0, 0.0, 0.0, 1.0),
+            ),
+            up_axis="z",
+            bounds_m=((-8.2, -6.1, -0.4), (11.9, 9.3, 7.8)),
+            spacing_m=0.011,
+            has_colours=True,
+            has_intensity=True,
+            scanners_m=((1.2, 0.4, 1.6), (5.9, -2.2, 1.6)),
+            crs="EPSG:5514",
+        ),
+    ),
+    Topic(
+        name="building-request",
+        version=1,
+        model=BuildingRequest,
+        example=BuildingRequest(
+            dataset_id="550e8400-e29b-41d4-a716-446655440000",
+            file_name="house.ptx",
+            settings=BuildingSettings(exterior_scan=True, ifc=IfcSettings(project_name="Villa", crs="EPSG:5514")),
+            unknown_settings=("detection.cell",),
+        ),
+    ),
 )
 
 
@@ -219,7 +257,7 @@ def example_text(topic: Topic) -> str:
 def breaking_changes(old: JsonValue, new: JsonValue, path: str = "") -> list[str]:
     """Where a reader of the `old` schema could not take what is written by the `new` one.
 
-    New properties, new definitions and new words are additive. What is gone or different is not.
+    New properties, new definitions, new kinds of a tagged union and new words are additive. What is gone or different is not.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
@@ -232,8 +270,8 @@ def breaking_changes(old: JsonValue, new: JsonValue, path: str = "") -> list[str
                 found += breaking_changes(value, new[name], f"{path}/{name}")
         return found
     if isinstance(old, list) and isinstance(new, list):
-        if path.endswith("/required"):
-            # What was always there must stay; more may come.
+        if path.endswith(("/required", "/oneOf")):
+            # What was always there must stay; more may come. pydantic writes oneOf for unions with a tag only.
             return [f"{path}: {name} is gone" for name in old if name not in new]
         return [] if old == new else [f"{path} changed"]
     return [] if old == new else [f"{path} changed from {old!r} to {new!r}"]
