@@ -81,6 +81,7 @@ def run_pycolmap(
 
 
 def main() -> None:
+    pycolmap.logging.minloglevel = pycolmap.logging.WARNING.value
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)

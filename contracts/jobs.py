@@ -97,6 +97,15 @@ Request = Annotated[CaptureRequest | BuildingRequest, Field(discriminator="kind"
 """What a job was asked to do. Kinds are added without a new version: a reader leaves alone the kinds it does not know."""
 
 
+class Delivery(Message):
+    """One delivery of one message of the stream WORK."""
+
+    sequence: Annotated[int, Field(ge=1)]
+    """The message's stream sequence."""
+    number: Annotated[int, Field(ge=1)]
+    """How often the message had been delivered, this time included."""
+
+
 class Job(Message):
     """Everything about a job. The last event of a job carries its present state."""
 
@@ -115,6 +124,8 @@ class Job(Message):
     error: Failure | None = None
     results: tuple[ResultFile, ...] = ()
     claim: Claim | None = None
+    delivery: Delivery | None = None
+    """What the last claim was made with. Work that was delivered earlier has been overtaken."""
     attempts: int = 0
     """How often a worker took this job up, over all stages."""
     failed_attempts: int = 0

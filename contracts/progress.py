@@ -2,6 +2,18 @@
 
 from typing import Protocol
 
+LONGEST_LINE = 2000
+"""Characters of one line of a job's log."""
+
+
+def as_line(message: str) -> str:
+    """A message as the job's log keeps it: cut where it gets long, without what is no text.
+
+    File names on Linux are bytes; those that are not UTF-8 come as lone surrogates, which JSON cannot carry.
+    """
+    text = message if len(message) <= LONGEST_LINE else message[:LONGEST_LINE] + "…"
+    return text.encode(errors="replace").decode()
+
 
 class Reporter(Protocol):
     """Passed into every step. Calls are cheap and may come per frame or per pair: the receiver thins them."""

@@ -4,11 +4,15 @@ What is worked around in the client library (nats-py 2.16), and why:
 - a publish whose acknowledgement is lost may or may not have been stored: it is repeated with the same id, and the
   server's deduplication makes that harmless;
 - a pull in flight stays deaf after the server restarts: pulls are short, so the next one hears again;
+- a pull that the client has given up may still be answered (the server stalled), and the message then waits unseen in
+  the subscription: every pull has an inbox of its own, and the server drops a pull whose inbox nobody listens to;
+- the client connects for as long as it takes, and so would never say that nobody is there: we give it a time limit;
 - the default error callback prints a traceback for every reconnect attempt: ours logs one line.
 """
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -27,6 +31,7 @@ from nats.js.api import (
     DiscardPolicy,
     PubAck,
     RetentionPolicy,
+    StatusCode,
     StorageType,
     StreamConfig,
 )
@@ -42,7 +47,13 @@ MESSAGE_ID = "Nats-Msg-Id"
 EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 _WRONG_LAST_SEQUENCE = 10071
-_SUBJECT_IS_FULL = 10077
+_STORE_FAILED = 10077
+_SUBJECT_IS_FULL = "maximum messages per subject exceeded"
+"""The server has one code for everything that its store refuses, a full disk included; only the words differ."""
+_CONNECT_S = 10.0
+_PULL_GRACE_S = 1.0
+"""How much longer than the server the client waits for the end of a pull."""
+_NO_WORK = frozenset({StatusCode.NO_MESSAGES, StatusCode.REQUEST_TIMEOUT})
 _DEDUPLICATION_S = 120.0
 _PUBLISH_TRIES = 5
 _PUBLISH_TIMEOUT_S = 4.0
@@ -58,6 +69,10 @@ class AlreadyQueued(AlidadeError):
     """The same work is in the queue."""
 
 
+class MessageTooLarge(AlidadeError):
+    """The server takes no message of that size, however often it is sent."""
+
+
 class Bus:
     """One connection to NATS. Made by `Bus.connect`, closed by `close` or as an async context manager."""
 
@@ -69,26 +84,31 @@ class Bus:
 
     @classmethod
     async def connect(cls, settings: BusSettings, name: str) -> Self:
-        """Connect and make sure that the streams exist. Raises DependencyUnavailable."""
+        """Connect and make sure that the streams exist. Raises DependencyUnavailable after some seconds of trying."""
         client = Client()
         bus = cls(client, settings)
         try:
-            await client.connect(
-                settings.url,
-                name=name,
-                user=settings.username,
-                password=settings.password,
-                connect_timeout=5,
-                reconnect_time_wait=1,
-                max_reconnect_attempts=-1,
-                allow_reconnect=True,
-                error_cb=bus._log_error,
-                disconnected_cb=bus._log_disconnect,
-                reconnected_cb=bus._tell_reconnect,
-            )
+            async with asyncio.timeout(_CONNECT_S):
+                await client.connect(
+                    settings.url,
+                    name=name,
+                    user=settings.username,
+                    password=settings.password,
+                    connect_timeout=5,
+                    reconnect_time_wait=1,
+                    max_reconnect_attempts=-1,
+                    allow_reconnect=True,
+                    error_cb=bus._log_error,
+                    disconnected_cb=bus._log_disconnect,
+                    reconnected_cb=bus._tell_reconnect,
+                )
+            await bus._ensure_streams()
         except (OSError, nats.errors.Error, TimeoutError) as error:
-            raise DependencyUnavailable(f"The bus at {bus.address} does not answer: {error}.") from error
-        await bus._ensure_streams()
+            await client.close()
+            raise DependencyUnavailable(f"The bus at {bus.address} does not answer: {error!r}.") from error
+        except BaseException:
+            await client.close()
+            raise
         return bus
 
     async def __aenter__(self) -> Self:
@@ -123,7 +143,8 @@ class Bus:
     async def publish(self, subject: str, payload: bytes, *, message_id: str, content_type: str) -> int:
         """Publish into the subject's stream and return the stream sequence. Repeatable: `message_id` deduplicates.
 
-        Raises AlreadyQueued if the stream keeps one message per subject and has one, DependencyUnavailable.
+        Raises AlreadyQueued if the stream keeps one message per subject and has one, MessageTooLarge,
+        DependencyUnavailable.
         """
         return await self._publish(subject, payload, {MESSAGE_ID: message_id, "Content-Type": content_type})
 
@@ -134,7 +155,7 @@ class Bus:
 
         The server compares before it deduplicates, so a repeated publish whose first acknowledgement was lost also
         ends in SequenceMismatch: the caller looks whether the last message is its own.
-        Raises SequenceMismatch, DependencyUnavailable.
+        Raises SequenceMismatch, MessageTooLarge, DependencyUnavailable.
         """
         headers = {
             MESSAGE_ID: message_id,
@@ -151,10 +172,12 @@ class Bus:
             except nats.js.errors.APIError as error:
                 if error.err_code == _WRONG_LAST_SEQUENCE:
                     raise SequenceMismatch(f"{subject}: {error.description}") from error
-                if error.err_code == _SUBJECT_IS_FULL:
+                if error.err_code == _STORE_FAILED and error.description == _SUBJECT_IS_FULL:
                     raise AlreadyQueued(subject) from error
                 if attempt + 1 == _PUBLISH_TRIES:
                     raise DependencyUnavailable(f"The bus refused {subject}: {error.description}.") from error
+            except nats.errors.MaxPayloadError as error:
+                raise MessageTooLarge(f"{subject}: {len(payload):,} bytes are too many.") from error
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
                 if self._client.is_closed or attempt + 1 == _PUBLISH_TRIES:
                     raise DependencyUnavailable(f"The bus does not take {subject}: {error!r}.") from error
@@ -193,8 +216,8 @@ class Bus:
         """Hear what is published on `subject` from now on, without the stream's guarantees."""
         return await self._client.subscribe(subject, cb=on_message)
 
-    async def work_subscription(self, service: str, *, ack_wait_s: float) -> JetStreamContext.PullSubscription:
-        """The durable pull consumer of a service, made if need be."""
+    async def ensure_work_consumer(self, service: str, *, ack_wait_s: float) -> None:
+        """Make the durable pull consumer of a service if it is not there. Raises DependencyUnavailable."""
         config = ConsumerConfig(
             durable_name=subjects.consumer(service),
             filter_subject=subjects.work_of(service),
@@ -203,8 +226,44 @@ class Bus:
             max_deliver=-1,
             max_ack_pending=10_000,
         )
-        await self.jetstream.add_consumer(subjects.WORK_STREAM, config)
-        return await self.jetstream.pull_subscribe_bind(subjects.consumer(service), subjects.WORK_STREAM)
+        try:
+            await self.jetstream.add_consumer(subjects.WORK_STREAM, config)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+            raise DependencyUnavailable(f"The bus cannot keep the consumer of {service}: {error!r}.") from error
+
+    async def pull_work(self, service: str, *, timeout_s: float) -> Msg | None:
+        """One message of a service's work, or None if none comes in time.
+
+        Raises DependencyUnavailable; also if the consumer is gone (see `ensure_work_consumer`).
+        """
+        if not self._client.is_connected:
+            # The client would keep the pull for later, and one for every try.
+            raise DependencyUnavailable("The connection to the bus is lost.")
+        inbox = self._client.new_inbox()
+        try:
+            subscription = await self._client.subscribe(inbox)
+            try:
+                return await self._pulled(service, inbox, subscription, timeout_s)
+            finally:
+                await subscription.unsubscribe()
+        except (nats.errors.Error, OSError) as error:
+            raise DependencyUnavailable(f"The bus gives no work: {error!r}.") from error
+
+    async def _pulled(self, service: str, inbox: str, subscription: Subscription, timeout_s: float) -> Msg | None:
+        wanted = {"batch": 1, "expires": int(timeout_s * 1e9)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK_STREAM}.{subjects.consumer(service)}"
+        await self._client.publish(subject, json.dumps(wanted).encode(), inbox)
+        try:
+            # The server ends the pull itself, and says so: its end cannot cross with a message.
+            message = await subscription.next_msg(timeout_s + _PULL_GRACE_S)
+        except TimeoutError:
+            return None
+        status = JetStreamContext.is_status_msg(message)
+        if status is None:
+            return message
+        if status in _NO_WORK:
+            return None
+        raise DependencyUnavailable(f"The bus refuses to give work: {message.headers}.")
 
     async def _ensure_streams(self) -> None:
         for config in _streams(self._settings):
@@ -215,11 +274,12 @@ class Bus:
 
     async def _ensure_stream(self, config: StreamConfig) -> None:
         try:
-            await self.jetstream.add_stream(config)
-        except nats.js.errors.BadRequestError:
-            # It exists with other limits, for instance another retention: bring it up to the settings.
-            await self.jetstream.update_stream(config)
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            try:
+                await self.jetstream.add_stream(config)
+            except nats.js.errors.BadRequestError:
+                # It exists with other limits, for instance another age: bring it up to the settings.
+                await self.jetstream.update_stream(config)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
             raise DependencyUnavailable(f"The bus cannot keep the stream {config.name}: {error!r}.") from error
 
     async def _log_error(self, error: Exception) -> None:

@@ -1,7 +1,8 @@
 """Heavy work in a child process: native code may crash, hang or run out of memory, and the worker lives on.
 
 `run_child` starts `runtime.child_entry`, hands it a task, passes its messages on, and ends in one of few ways: a
-result, or one exception of `contracts.errors` that says what happened. Whatever way it ends, no process is left.
+result, or one exception of `contracts.errors` that says what happened. Whatever way it ends, no process is left; unless
+one made itself a session of its own and lost its parent within the quarter of a second between two looks at them.
 """
 
 import asyncio
@@ -127,6 +128,8 @@ class ChildProcess:
         self.process = process
         self.messages = messages
         self.output = output
+        self.known: set[psutil.Process] = set()
+        """Descendants that were seen. Those in sessions of their own cannot be found any more once the child is dead."""
         self._lifeline: int | None = lifeline
 
     @classmethod
@@ -170,15 +173,15 @@ class ChildProcess:
         if self._lifeline is None:
             return
         lifeline, self._lifeline = self._lifeline, None
-        self._kill()
+        self.kill()
         await self.process.wait()
         os.close(lifeline)
         self.messages.close()
         self.output.close()
 
-    def _kill(self) -> None:
-        # Descendants that made a session of their own are found by their ancestry, while it still exists.
-        strays = _family(self.process.pid)[1:] if self.alive else []
+    def kill(self) -> None:
+        """Kills what is left of the child and its descendants. Repeatable, until `close`."""
+        strays = self.known.union(_family(self.process.pid)[1:] if self.alive else ())
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         for stray in strays:
@@ -195,11 +198,13 @@ class SpareChild:
     def __init__(self, program: ChildProgram) -> None:
         self._program = program
         self._spare: ChildProcess | None = None
+        self._starting = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Starts a spare, unless there is one. It imports its modules while the caller goes on."""
-        if self._spare is None:
-            self._spare = await ChildProcess.start(self._program)
+        async with self._starting:
+            if self._spare is None:
+                self._spare = await ChildProcess.start(self._program)
 
     async def take(self) -> ChildProcess:
         """The spare, or a new child if there is none. Ownership passes to the caller."""
@@ -277,6 +282,8 @@ class _Run:
                 raise await self._death(output)
             return self._judge(last)
         finally:
+            # First of all: what listens may take its time to let go, for instance of a slow store.
+            self._child.kill()
             for waiting in everything:
                 waiting.cancel()
             await asyncio.gather(*everything, return_exceptions=True)
@@ -357,6 +364,7 @@ class _Run:
         measured = started
         while self._child.alive:
             processes = _family(self._child.process.pid)
+            self._child.known = {known for known in self._child.known.union(processes[1:]) if known.is_running()}
             rss_bytes, cpu_now = _measure(processes)
             now = time.monotonic()
             used_s = sum(cpu_s - cpu_before.get(pid, 0.0) for pid, cpu_s in cpu_now.items())

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Protocol
 
 from contracts.errors import UserError
+from contracts.progress import as_line
 
 PROGRESS_INTERVAL_S = 0.1
 MAX_RESULT_BYTES = 8 << 20
@@ -49,7 +50,8 @@ class Channel:
         self._lock = threading.Lock()
 
     def send(self, kind: str, fields: Mapping[str, object]) -> None:
-        self.send_line(json.dumps({"type": kind, **fields}).encode())
+        # What is no text (file names that are not UTF-8, as Python holds them) nobody further on could pass on.
+        self.send_line(json.dumps({"type": kind, **fields}, ensure_ascii=False).encode(errors="replace"))
 
     def send_line(self, line: bytes) -> None:
         rest = memoryview(line + b"\n")
@@ -78,10 +80,10 @@ class ChildReporter:
         self._channel.send("progress", {"done": int(done), "total": int(total), "operation": operation})
 
     def log(self, message: str) -> None:
-        self._channel.send("log", {"message": message})
+        self._channel.send("log", {"message": as_line(message)})
 
     def warn(self, message: str) -> None:
-        self._channel.send("warn", {"message": message})
+        self._channel.send("warn", {"message": as_line(message)})
 
     def finished(self, step: str) -> None:
         """The step's outputs are complete on disk: the parent may upload them and never ask for the step again."""
@@ -115,14 +117,15 @@ def run_task(entry: str, arguments: dict[str, object], allowed: list[str], chann
     try:
         line = encode_result(load_entry(entry, allowed)(arguments, ChildReporter(channel)))
     except UserError as error:
-        channel.send("user_error", {"code": str(error.code), "message": error.message, "field": error.field})
+        channel.send("user_error", {"code": str(error.code), "message": as_line(error.message), "field": error.field})
     except MemoryError as error:
         channel.send("out_of_memory", {"message": str(error) or "an allocation failed"})
     except BaseException as error:
         trace = "".join(traceback.format_exception(error)).strip().splitlines()
         sys.stderr.write("\n".join(trace) + "\n")
+        last_lines = "\n".join(as_line(line) for line in trace[-TRACE_LINES:])
         name = type(error).__qualname__
-        channel.send("error", {"name": name, "message": str(error), "trace": "\n".join(trace[-TRACE_LINES:])})
+        channel.send("error", {"name": name, "message": as_line(str(error)), "trace": last_lines})
     else:
         channel.send_line(line)
 

@@ -11,12 +11,11 @@ from pydantic import ValidationError
 from contracts import keys
 from contracts.errors import DependencyUnavailable
 from contracts.manifests import StepManifest
-from contracts.uploads import Dataset
 from runtime.clock import now
 from runtime.job_log import JobLog
 from runtime.job_view import JobView
 from runtime.logs import get_logger
-from runtime.object_store import ObjectNotFound, ObjectStore
+from runtime.object_store import ObjectNotFound, ObjectStore, ObjectTooLarge
 from runtime.settings import RetentionSettings
 
 log = get_logger(__name__)
@@ -42,10 +41,16 @@ class Custodian:
                 await self.sweep()
             except DependencyUnavailable as error:
                 log.warning("sweep_put_off", reason=error.message)
+            except Exception:
+                # Without housekeeping stranded jobs would wait for ever: whatever it is, the next sweep tries again.
+                log.exception("sweep_broke")
             await asyncio.sleep(self._settings.sweep_s)
 
     async def sweep(self) -> None:
-        """One round of everything. Raises DependencyUnavailable."""
+        """One round of everything. Raises DependencyUnavailable; also while the job log is not followed."""
+        if not self._view.is_current:
+            # A job that is not known here may be using what looks expired.
+            raise DependencyUnavailable("The job log is not followed.")
         moment = now()
         await self.queue_stranded_jobs(moment)
         await self.remove_expired_results(moment)
@@ -70,26 +75,29 @@ class Custodian:
         return queued
 
     async def remove_expired_results(self, moment: datetime) -> int:
-        """Remove what finished jobs delivered longer ago than `retention.results_s`. Returns how many jobs."""
-        removed = 0
-        for recorded in self._view.all_jobs():
-            job = recorded.job
-            if job.finished_at is None or (moment - job.finished_at).total_seconds() < self._settings.results_s:
-                continue
-            count = await self._store.delete_prefix(keys.results(job.job_id))
-            count += await self._store.delete_prefix(keys.job(job.job_id))
-            removed += bool(count)
-        return removed
+        """Remove what finished jobs delivered longer ago than `retention.results_s`. Returns how many jobs.
+
+        Jobs whose log has expired are known by their objects only; those count from when they were written.
+        """
+        jobs = {recorded.job.job_id: recorded.job for recorded in self._view.all_jobs()}
+        removed: set[str] = set()
+        for prefix in (keys.RESULTS, keys.JOBS):
+            async for info in self._store.list(prefix):
+                job_id = info.key.removeprefix(prefix).split("/", 1)[0]
+                ended_at = jobs[job_id].finished_at if job_id in jobs else info.modified_at
+                if ended_at is None or (moment - ended_at).total_seconds() < self._settings.results_s:
+                    continue
+                await self._store.delete(info.key)
+                removed.add(job_id)
+        return len(removed)
 
     async def remove_expired_datasets(self, moment: datetime) -> int:
         """Remove data sets, with all that was computed on them, that no job has used for `retention.uploads_s`."""
         last_use: dict[str, datetime] = {}
-        in_use: set[str] = set()
         for recorded in self._view.all_jobs():
             dataset_id = recorded.job.request.dataset_id
             last_use[dataset_id] = max(recorded.job.updated_at, last_use.get(dataset_id, recorded.job.updated_at))
-            if not recorded.job.status.is_final:
-                in_use.add(dataset_id)
+        in_use = self._in_use()
         removed = 0
         async for info in self._store.list(keys.DATASETS):
             dataset_id = info.key.removeprefix(keys.DATASETS).removesuffix(".json")
@@ -105,33 +113,55 @@ class Custodian:
         return removed
 
     async def remove_abandoned(self, moment: datetime) -> int:
-        """Remove uploads that never became a data set, and copies of step outputs that no manifest names."""
+        """Remove uploads that never became a data set, and step outputs that no manifest or no data set names.
+
+        Returns how many of them.
+        """
         await self._store.sweep_dangling_uploads(_ABANDONED.total_seconds())
+        kept = self._in_use()
+        async for info in self._store.list(keys.DATASETS):
+            kept.add(info.key.removeprefix(keys.DATASETS).removesuffix(".json"))
         removed = 0
         async for info in self._store.list(keys.UPLOADS):
             dataset_id = info.key.removeprefix(keys.UPLOADS).split("/", 1)[0]
-            if moment - info.modified_at > _ABANDONED and await self._dataset(dataset_id) is None:
+            if moment - info.modified_at > _ABANDONED and dataset_id not in kept:
                 await self._store.delete(info.key)
                 removed += 1
-        for prefix in await self._abandoned_copies(moment):
+        for prefix in await self._abandoned_steps(moment, kept):
             await self._store.delete_prefix(prefix)
             removed += 1
         return removed
 
-    async def _abandoned_copies(self, moment: datetime) -> set[str]:
+    async def _abandoned_steps(self, moment: datetime, kept: set[str]) -> set[str]:
+        """Prefixes of old copies that no manifest names, and of all that is left of data sets not in `kept`."""
         old: set[str] = set()
-        named: set[str] = set()
+        spared: set[str] = set()
         async for info in self._store.list(keys.STEPS):
-            if info.key.endswith(f"/{keys.MANIFEST}") and info.key.count("/") == keys.STEP_MANIFEST_DEPTH:
-                text = await self._store.get_bytes(info.key, _RECORD_LIMIT_BYTES)
-                named.add(StepManifest.model_validate_json(text).prefix)
-            elif moment - info.modified_at > _ABANDONED:
+            dataset_id = info.key.removeprefix(keys.STEPS).split("/", 1)[0]
+            is_old = moment - info.modified_at > _ABANDONED
+            if dataset_id not in kept:
+                (old if is_old else spared).add(keys.dataset_steps(dataset_id))
+            elif info.key.endswith(f"/{keys.MANIFEST}") and info.key.count("/") == keys.STEP_MANIFEST_DEPTH:
+                spared.add(await self._named_by(info.key))
+            elif is_old:
                 old.add("/".join(info.key.split("/")[: keys.STEP_MANIFEST_DEPTH + 1]) + "/")
-        return old - named
+        return {prefix for prefix in old if spared.isdisjoint(_folders_of(prefix))}
 
-    async def _dataset(self, dataset_id: str) -> Dataset | None:
+    async def _named_by(self, manifest_key: str) -> str:
+        """The prefix that a manifest names; that of all its copies if it cannot be read."""
         try:
-            text = await self._store.get_bytes(keys.dataset(dataset_id), _RECORD_LIMIT_BYTES)
-            return Dataset.model_validate_json(text)
-        except (ObjectNotFound, ValidationError):
-            return None
+            text = await self._store.get_bytes(manifest_key, _RECORD_LIMIT_BYTES)
+            return StepManifest.model_validate_json(text).prefix
+        except (ObjectNotFound, ObjectTooLarge, ValidationError) as error:
+            log.warning("step_manifest_unreadable", key=manifest_key, reason=type(error).__name__)
+            return manifest_key.removesuffix(keys.MANIFEST)
+
+    def _in_use(self) -> set[str]:
+        """Data sets of jobs that have not ended."""
+        return {r.job.request.dataset_id for r in self._view.all_jobs() if not r.job.status.is_final}
+
+
+def _folders_of(prefix: str) -> list[str]:
+    """`a/b/c/` as `a/`, `a/b/` and `a/b/c/`."""
+    parts = prefix.rstrip("/").split("/")
+    return ["/".join(parts[:count]) + "/" for count in range(1, len(parts) + 1)]

@@ -21,6 +21,7 @@ from runtime.logs import get_logger
 log = get_logger(__name__)
 
 _READ_TRIES = 5
+_STREAM_NOT_FOUND = 10059
 
 
 class UnreadableEvent(AlidadeError):
@@ -94,7 +95,7 @@ class JobLog:
         return None if newest is None else Recorded(newest.job, newest.sequence)
 
     async def events(self, job_id: str, after_sequence: int = 0) -> AsyncIterator[RecordedEvent]:
-        """Every event of a job after a stream sequence, oldest first, up to the present."""
+        """Every event of a job after a stream sequence, oldest first, up to the present. Raises DependencyUnavailable."""
         newest = await self._last_event(job_id)
         if newest is None or newest.sequence <= after_sequence:
             return
@@ -107,11 +108,14 @@ class JobLog:
             sequence = found.sequence
 
     async def lines(self, job_id: str) -> list[LogLine]:
-        """The job's log, oldest line first."""
+        """The job's log, oldest line first. Raises DependencyUnavailable."""
         return [line async for recorded in self.events(job_id) for line in recorded.event.data.lines]
 
     async def queue(self, job: Job) -> bool:
-        """Queue the work of the job's present stage. False if the same work is queued or under way already."""
+        """Queue the work of the job's present stage. False if the same work is queued or under way already.
+
+        Raises DependencyUnavailable.
+        """
         item = WorkItem(service=job.stage, job_id=job.job_id, kind=job.kind, published_at=now())
         try:
             await self._bus.publish(
@@ -141,7 +145,10 @@ class JobLog:
                     message = await stream.get_msg(
                         subjects.JOBS_STREAM, seq=sequence, subject=subject, next=True, direct=True
                     )
-            except nats.js.errors.NotFoundError:
+            except nats.js.errors.NotFoundError as error:
+                if error.err_code == _STREAM_NOT_FOUND:
+                    # Without this a bus that lost its streams would pass for one without jobs.
+                    raise DependencyUnavailable("The bus has no job log.") from error
                 return None
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
                 if attempt + 1 == _READ_TRIES:

@@ -32,6 +32,9 @@ class Feed:
         self.is_cut_off = False
 
     def put(self, event: RecordedEvent) -> None:
+        if self.is_cut_off:
+            # Events behind a gap would hide it.
+            return
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:
@@ -65,7 +68,7 @@ class JobView:
         self._follower: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._bus.on_reconnect(self._resubscribe.set)
+        self._bus.on_reconnect(self._begin_again)
         self._follower = asyncio.create_task(self._follow(), name="job-view")
         await self._caught_up.wait()
         return self
@@ -81,9 +84,13 @@ class JobView:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._follower
 
+    def _begin_again(self) -> None:
+        self._caught_up.clear()
+        self._resubscribe.set()
+
     @property
     def is_current(self) -> bool:
-        """Whether the view follows the log at present."""
+        """Whether the view has caught up with the log and follows it at present."""
         return self._caught_up.is_set() and self._bus.is_connected
 
     def jobs(self, kind: JobKind, owner: str) -> list[Recorded]:

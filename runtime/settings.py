@@ -109,6 +109,9 @@ class WorkerSettings(_Group):
     """How long a silent worker keeps its work before another one takes it."""
     max_attempts: Annotated[int, Field(ge=1)] = 4
     """Failures that are not the user's fault before the job is given up."""
+    max_deliveries: Annotated[int, Field(ge=1)] = 100
+    """How often work may be taken before an outage of the bus or the object store counts as a failure of the job:
+    with the pauses below, after some eight hours."""
     retry_base_s: Annotated[float, Field(ge=0)] = 2.0
     retry_limit_s: Annotated[float, Field(ge=0)] = 300.0
 

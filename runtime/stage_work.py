@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from contracts.errors import AlidadeError, JobCancelled, Superseded
+from contracts.errors import AlidadeError, DependencyUnavailable, JobCancelled, Superseded
 from contracts.events import EventType
 from contracts.jobs import Job, JobStatus, LogLine, Performance, Progress
 from contracts.pipelines import PIPELINES
+from contracts.progress import as_line
 from runtime.clock import now
 from runtime.job_log import JobLog, Recorded
 from runtime.logs import get_logger
@@ -21,6 +22,14 @@ FIRST_PAUSE_S = 0.4
 PAUSE_PER_AGE = 1 / 400
 """A stage of a day writes about 2,800 progress events: 400 in every e-fold of its age."""
 _SPEED_WINDOW_S = 20.0
+MAX_LINES = 5000
+"""Lines that one attempt may say. A defect that talks without end shall not fill the log of the job."""
+MAX_WARNINGS = 50
+"""Every event carries them all; what comes after is a line of the log only."""
+_EVENT_CHARACTERS = 100_000
+"""Of log lines in one event, which must stay far below what the bus takes in one message."""
+_LINE_CHARACTERS = 150
+"""What a line costs besides its message."""
 
 
 class StageWork:
@@ -31,6 +40,7 @@ class StageWork:
         self._recorded = claimed
         self._writing = asyncio.Lock()
         self._lines: list[LogLine] = []
+        self._said = 0
         self._changed = asyncio.Event()
         self._progress = claimed.job.progress
         self._performance: Performance | None = None
@@ -92,13 +102,20 @@ class StageWork:
 
     def warn(self, message: str) -> None:
         """A line for the job's owner that is also kept among the job's warnings, once."""
-        if message not in self._warnings:
-            self._warnings.append(message)
+        warning = as_line(message)
+        if warning not in self._warnings and len(self._warnings) < MAX_WARNINGS:
+            self._warnings.append(warning)
         self._say(message, "warning")
 
     def _say(self, message: str, level: str) -> None:
+        self._said += 1
+        if self._said > MAX_LINES:
+            return
+        if self._said == MAX_LINES:
+            message, level = f"Only the first {MAX_LINES - 1:,} lines are kept.", "warning"
         label = PIPELINES[self.job.kind].step(self._progress.step).label
-        self._lines.append(LogLine.model_validate({"time": now(), "message": message, "step": label, "level": level}))
+        line = {"time": now(), "message": as_line(message), "step": label, "level": level}
+        self._lines.append(LogLine.model_validate(line))
         self._changed.set()
 
     def _items_per_s(self, done: int) -> float | None:
@@ -124,16 +141,30 @@ class StageWork:
             except Superseded as reason:
                 self.stop(reason)
                 return
+            except DependencyUnavailable as error:
+                # The work goes on without; what it said waits for the bus.
+                log.warning("progress_put_off", job_id=self.job.job_id, reason=error.message)
+                self._changed.set()
             age_s = time.monotonic() - self._started
             await asyncio.sleep(max(FIRST_PAUSE_S, age_s * PAUSE_PER_AGE))
 
     async def finish(self, event_type: EventType, job: Job, lines: Sequence[LogLine] = ()) -> Recorded:
         """Write the event that ends this attempt, with every line that has not been written yet.
 
-        `job` is the present job with the changes of the end. Raises Superseded.
+        `job` is the present job with the changes of the end. What was computed is worth waiting for: while the bus
+        does not answer, this tries on until the work is stopped. Raises Superseded; DependencyUnavailable if the work
+        was stopped.
         """
         self._lines.extend(lines)
-        return await self._write(event_type, job)
+        while True:
+            try:
+                while len(self._next_lines()) < len(self._lines):
+                    await self._write(EventType.LOGGED)
+                return await self._write(event_type, job)
+            except DependencyUnavailable as error:
+                if self.stopped.is_set():
+                    raise
+                log.warning("end_put_off", job_id=job.job_id, reason=error.message)
 
     def present(self) -> Job:
         """The job with the newest progress and warnings."""
@@ -144,21 +175,41 @@ class StageWork:
             warnings=tuple(self._warnings),
         )
 
+    def _next_lines(self) -> list[LogLine]:
+        """As many of the waiting lines as one event may carry."""
+        characters = 0
+        for count, line in enumerate(self._lines):
+            characters += len(line.message) + _LINE_CHARACTERS
+            if characters > _EVENT_CHARACTERS:
+                return self._lines[:count]
+        return list(self._lines)
+
     async def _write(self, event_type: EventType, job: Job | None = None) -> Recorded:
         async with self._writing:
-            lines, self._lines = self._lines, []
-            try:
-                self._recorded = await self._try_write(event_type, job or self.present(), lines)
-            except Superseded:
-                self._lines = lines + self._lines
-                raise
-            return self._recorded
+            while True:
+                lines = self._next_lines()
+                try:
+                    self._recorded = await self._job_log.write(self._recorded, event_type, job or self.present(), lines)
+                except Superseded:
+                    if await self._catch_up(job):
+                        return self._recorded
+                else:
+                    # Only now: a line is said once it is stored.
+                    del self._lines[: len(lines)]
+                    return self._recorded
 
-    async def _try_write(self, event_type: EventType, job: Job, lines: list[LogLine]) -> Recorded:
-        try:
-            return await self._job_log.write(self._recorded, event_type, job, lines)
-        except Superseded:
-            newest = await self._job_log.read(job.job_id)
-            if newest is not None and newest.job.status is JobStatus.CANCELLED:
-                raise JobCancelled(f"Job {job.job_id} was cancelled.") from None
-            raise
+    async def _catch_up(self, job: Job | None) -> bool:
+        """Learn of our own writes of which we never heard that they were stored. Whether `job` is one of them.
+
+        Raises JobCancelled, or Superseded if the newest event is somebody else's.
+        """
+        newest = await self._job_log.read(self.job.job_id)
+        if newest is not None and newest.job.status is JobStatus.CANCELLED:
+            raise JobCancelled(f"Job {self.job.job_id} was cancelled.") from None
+        if newest is None or (newest.job != job and (self.job.claim is None or newest.job.claim != self.job.claim)):
+            raise Superseded(f"Job {self.job.job_id} was changed by somebody else.") from None
+        # Lines are written in order, so what was stored are the first that wait.
+        async for stored in self._job_log.events(self.job.job_id, self._recorded.sequence):
+            del self._lines[: len(stored.event.data.lines)]
+        self._recorded = newest
+        return newest.job == job

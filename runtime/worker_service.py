@@ -5,12 +5,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from contracts.errors import DependencyUnavailable
 from runtime.bus import Bus
 from runtime.job_log import JobLog
 from runtime.object_store import ObjectStore
-from runtime.ops import OpsServer
-from runtime.service import store_address
+from runtime.service import bus_check, serve_ops, store_address
 from runtime.settings import Settings
 from runtime.stage_child import StageChildren
 from runtime.worker import Step, Worker
@@ -55,20 +53,10 @@ async def serve_worker(
         worker = Worker(service, bus, parts.job_log, build_step(parts), settings.worker)
         if extras is not None:
             await extras(parts, stack)
-        await stack.enter_async_context(OpsServer(settings.ops, {"bus": bus_check(bus), "store": store.check}))
+        await serve_ops(stack, settings.ops, {"bus": bus_check(bus), "store": store.check})
         working = asyncio.create_task(worker.run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         worker.stop()
         stopping.cancel()
         await working
-
-
-def bus_check(bus: Bus) -> Callable[[], Awaitable[None]]:
-    """A readiness check: the connection to the bus is up."""
-
-    async def check() -> None:
-        if not bus.is_connected:
-            raise DependencyUnavailable("The connection to the bus is lost.")
-
-    return check

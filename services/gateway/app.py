@@ -7,25 +7,21 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from runtime.admission import admit
 from runtime.clock import now
 from runtime.job_view import JobView
+from runtime.refusals import Refusal
 from services.gateway import docs, remap, streams, tokens
-from services.gateway.admission import admit
 from services.gateway.cors import Cors
 from services.gateway.failures import answer_failures, note_start
+from services.gateway.json_bodies import JSON_LIMIT_BYTES
 from services.gateway.observation import mark_with_id, observe
 from services.gateway.openapi import DOCUMENT, build_document
 from services.gateway.owned_jobs import LogReader
 from services.gateway.parts import PARTS, PRINCIPAL, Parts
-from services.gateway.refusals import Refusal
 from services.gateway.routes import Handler, Route
-from services.gateway.uploads import refuse_if_announced_too_large
+from services.gateway.uploads import refuse_announced_upload
 
-JSON_LIMIT_BYTES = 1 << 20
-READ_BUFFER_BYTES = 1 << 18
-"""For `AppRunner(read_bufsize=…)`: the size in which uploads are read."""
-SHUTDOWN_S = 20.0
-"""For `AppRunner(shutdown_timeout=…)`: what is under way at a stop has this long to end."""
 _EXPIRY_SWEEP_S = 3600.0
 
 ROUTES: tuple[Route, ...] = (*remap.ROUTES, *tokens.ROUTES, *streams.ROUTES, *docs.ROUTES)
@@ -64,7 +60,7 @@ def _add(app: web.Application, route: Route, parts: Parts) -> None:
     """Register a route behind its admission."""
 
     async def admitted(request: web.Request) -> web.StreamResponse:
-        principal = admit(request, parts.access, route.admission)
+        principal = admit(request.headers, parts.access, route.admission)
         if principal is not None:
             request[PRINCIPAL] = principal
         return await route.handler(request)
@@ -72,9 +68,9 @@ def _add(app: web.Application, route: Route, parts: Parts) -> None:
     async def expected(request: web.Request) -> None:
         # Who will be refused is not asked to send the body first; the refusal itself comes from the handler.
         with contextlib.suppress(Refusal):
-            admit(request, parts.access, route.admission)
+            admit(request.headers, parts.access, route.admission)
             if route.streams_body:
-                refuse_if_announced_too_large(request, parts.settings.gateway.upload_limit_bytes)
+                refuse_announced_upload(request, parts.settings.gateway.upload_limit_bytes)
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 # What was written so far is not part of the answer.

@@ -1,17 +1,16 @@
 """What `POST /api/v1/process` asks for: parsed, checked, and explained where it is wrong."""
 
-import json
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
 from contracts.capture_settings import CaptureRequest, CaptureSettings, Colorspace
 from contracts.errors import ErrorCode, UserError
 from contracts.model import Frozen
+from services.gateway.json_bodies import shown, shown_name
 
 COLORSPACE_FIELDS = ("input_colorspace", "output_colorspace")
 _FREE_TEXT_LIMIT = 200
-_SHOWN = 60
 _SHOWN_NAMES = 10
 
 
@@ -33,35 +32,17 @@ class ProcessRequest(Frozen):
     settings: RequestedSettings | None = None
 
 
-def parse_process_request(body: bytes) -> CaptureRequest:
-    """The request in `body`, with every default filled in.
+def capture_request(document: dict[str, JsonValue]) -> CaptureRequest:
+    """The request that `document` is, with every default filled in.
 
     Raises UserError that names the field, what was found there, and what may be there.
     """
-    document = parse_json_object(body)
     _refuse_unknown(document, tuple(ProcessRequest.model_fields), "fields of the request", "")
     dataset_id = _dataset_id(document)
     asked = _settings_object(document)
     _refuse_unknown(asked, tuple(CaptureSettings.model_fields), "settings", "settings.")
     top_level = {name: document[name] for name in COLORSPACE_FIELDS if document.get(name) is not None}
     return CaptureRequest(dataset_id=dataset_id, settings=_settings({**asked, **top_level}, frozenset(top_level)))
-
-
-def parse_json_object(body: bytes) -> dict[str, JsonValue]:
-    """RFC 8259 JSON, whose top must be an object. Raises UserError(INVALID_JSON)."""
-    try:
-        document = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        detail = f"{error.msg} in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "unreadable text"
-        raise UserError(ErrorCode.INVALID_JSON, f"The request's body is not valid JSON: {detail}.") from None
-    if not isinstance(document, dict):
-        found = type(document).__name__
-        raise UserError(ErrorCode.INVALID_JSON, f"The request's body must be a JSON object; it is of type {found}.")
-    return document
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _dataset_id(document: dict[str, JsonValue]) -> str:
@@ -128,22 +109,6 @@ def _complaint(name: str, value: JsonValue, top_level: frozenset[str]) -> str:
         values = ", ".join(Colorspace)
         return f"Unsupported colorspace {shown(value)} in {where}; supported are (in any case): {values}."
     return f"{where} is {shown(value)}; it must be {_ALLOWED[name]}."
-
-
-def shown(value: JsonValue) -> str:
-    """A value as JSON, cut where it gets long."""
-    try:
-        text = json.dumps(value)
-    except (ValueError, RecursionError):
-        # An integer of thousands of digits, or arrays nested hundreds deep.
-        return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def shown_name(name: str) -> str:
-    """A field's name as it came, cut where it gets long, without what cannot be printed."""
-    text = "".join(c if c.isprintable() else "?" for c in name)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _allowed(schema: dict[str, JsonValue], definitions: dict[str, JsonValue]) -> str:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from contracts import keys, subjects
-from contracts.errors import DependencyUnavailable, UserError
+from contracts.errors import AlidadeError, DependencyUnavailable, ErrorCode, UserError
 from contracts.identifiers import HEX12
-from contracts.jobs import JobKind
+from contracts.jobs import Failure, JobKind
 from contracts.uploads import Dataset, Inspection, InspectRequest
 from runtime.bus import Bus
 from runtime.clock import now
 from runtime.object_store import ObjectNotFound, ObjectStore
-from services.gateway.refusals import not_found
+from runtime.refusals import not_found
 
 _RECORD_LIMIT_BYTES = 64 << 20
 
@@ -24,7 +24,11 @@ class InspectedUpload:
 
 
 async def inspect_upload(store: ObjectStore, bus: Bus, kind: JobKind, key: str, timeout_s: float) -> InspectedUpload:
-    """Ask ingest what was uploaded. Raises UserError with ingest's reason, DependencyUnavailable."""
+    """Ask ingest what was uploaded.
+
+    Raises UserError with ingest's reason; DependencyUnavailable if ingest or the store behind it does not answer;
+    AlidadeError if ingest is at fault.
+    """
     stored = await store.stat(key)
     if stored is None:
         raise DependencyUnavailable(f"The upload {key} is not in the object store.")
@@ -32,8 +36,20 @@ async def inspect_upload(store: ObjectStore, bus: Bus, kind: JobKind, key: str, 
     answer = await bus.request(subjects.inspect(kind), question.model_dump_json().encode(), timeout_s=timeout_s)
     inspection = Inspection.model_validate_json(answer)
     if inspection.error is not None:
-        raise UserError(inspection.error.code, inspection.error.message, field=inspection.error.field)
+        raise _error_of(inspection.error)
     return InspectedUpload(question, inspection.files)
+
+
+def _error_of(failure: Failure) -> AlidadeError:
+    """The error that ingest met, as far as its code tells whose fault it is."""
+    match failure.code:
+        # The upload was there a moment ago, so that it is gone or replaced is no fault of whoever sent it.
+        case ErrorCode.DEPENDENCY_UNAVAILABLE | ErrorCode.NOT_FOUND | ErrorCode.PRECONDITION_FAILED:
+            return DependencyUnavailable(failure.message)
+        case ErrorCode.INTERNAL | ErrorCode.WORKER_CRASHED | ErrorCode.MODEL_OOM:
+            return AlidadeError(failure.message)
+        case _:
+            return UserError(failure.code, failure.message, field=failure.field)
 
 
 async def record_dataset(store: ObjectStore, dataset_id: str, owner: str, upload: InspectedUpload) -> Dataset:

@@ -1,6 +1,6 @@
 """Each API has its own form of error. A path decides which one speaks, also where no route answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from contracts.model import Frozen
+from runtime.refusals import Detail, Refusal
 
 
 class RemapError(Frozen):
@@ -16,13 +17,6 @@ class RemapError(Frozen):
     error: str
     """Type of the error, for instance `Not Found`."""
     message: str
-    """What went wrong, and how to mend it."""
-
-
-class Detail(Frozen):
-    """The form of every other error."""
-
-    detail: str
     """What went wrong, and how to mend it."""
 
 
@@ -65,7 +59,7 @@ def dialect_of(path: str) -> Dialect:
     return next((dialect for dialect in _WITH_PREFIX if dialect.speaks(path)), DEFAULT)
 
 
-def error_response(path: str, status: HTTPStatus, message: str, headers: Mapping[str, str]) -> web.Response:
-    """An error in the form of the API that `path` belongs to."""
-    body = dialect_of(path).error(status, message)
-    return web.json_response(body.model_dump(mode="json"), status=status, headers=dict(headers))
+def error_response(path: str, refusal: Refusal) -> web.Response:
+    """A refusal in the form of the API that `path` belongs to."""
+    body = dialect_of(path).error(refusal.status, refusal.message)
+    return web.json_response(body.model_dump(mode="json"), status=refusal.status, headers=refusal.headers)

@@ -6,10 +6,11 @@ from pathlib import Path
 from aiohttp import web
 from swagger_ui_bundle import swagger_ui_path
 
+from runtime.admission import Admission
+from runtime.refusals import not_found
 from services.gateway.openapi import DOCUMENT, openapi_document
 from services.gateway.openapi_30 import as_openapi_30
-from services.gateway.refusals import not_found
-from services.gateway.routes import Admission, Answer, Route
+from services.gateway.routes import Answer, Route
 
 _TAG = "Documentation"
 _PAGE = Path(__file__).with_name("docs.html")

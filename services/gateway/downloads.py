@@ -11,11 +11,11 @@ from contracts.errors import AlidadeError
 from contracts.jobs import ResultFile
 from runtime.logs import get_logger
 from runtime.object_store import ObjectChanged, ObjectNotFound, ObjectStore
-from services.gateway.refusals import Refusal, not_found
+from runtime.refusals import Refusal, not_found
 
 log = get_logger(__name__)
 
-_ONE_RANGE = re.compile(r"bytes=[ \t]*(\d{0,19})-(\d{0,19})[ \t]*", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes=[ \t]*(\d{0,19})-(\d{0,19})[ \t]*", re.IGNORECASE | re.ASCII)
 _ENTITY_TAG = re.compile(r'(?:W/)?"[^"]*"')
 _EXPIRED = "The result is no longer stored: it has expired, or was removed."
 

@@ -8,8 +8,9 @@ from aiohttp import web
 from pydantic import BaseModel, JsonValue
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from runtime.admission import Admission
 from services.gateway.dialects import dialect_of
-from services.gateway.routes import Admission, Answer, FormBody, JsonBody, Route
+from services.gateway.routes import Answer, FormBody, JsonBody, Route
 
 DOCUMENT = web.AppKey("openapi", dict[str, JsonValue])
 

@@ -14,7 +14,7 @@ from contracts.pipelines import CAPTURE, PIPELINES
 from runtime.clock import now
 from runtime.job_log import JobLog, Recorded
 from runtime.job_view import JobView
-from services.gateway.refusals import Refusal, not_found
+from runtime.refusals import Refusal, not_found
 
 _CANCEL_TRIES = 20
 _CANCEL_PAUSE_S = 0.05

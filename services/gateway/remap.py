@@ -9,16 +9,18 @@ from pydantic import BaseModel
 from contracts import keys
 from contracts.identifiers import new_dataset_id
 from contracts.jobs import JobKind, JobStatus
+from runtime.admission import Admission
 from runtime.clock import now
 from runtime.logs import get_logger
 from runtime.object_store import ObjectStore
+from runtime.refusals import Refusal, not_found
 from services.gateway import uploads
-from services.gateway.capture_requests import ProcessRequest, parse_process_request
+from services.gateway.capture_requests import ProcessRequest, capture_request
 from services.gateway.datasets import find_dataset, inspect_upload, record_dataset
 from services.gateway.downloads import send_file
+from services.gateway.json_bodies import read_json_object
 from services.gateway.owned_jobs import LogReader, cancel_job, find_job, submit_capture
 from services.gateway.parts import owner_of, parts_of
-from services.gateway.refusals import Refusal, not_found
 from services.gateway.remap_views import (
     DatasetUploaded,
     Health,
@@ -31,7 +33,7 @@ from services.gateway.remap_views import (
     job_in_list,
     job_logs,
 )
-from services.gateway.routes import Admission, Answer, FormBody, JsonBody, RequestHeader, Route
+from services.gateway.routes import Answer, FormBody, JsonBody, RequestHeader, Route
 
 log = get_logger(__name__)
 
@@ -55,7 +57,7 @@ async def health(_: web.Request) -> web.Response:
 async def upload(request: web.Request) -> web.Response:
     parts = parts_of(request)
     gateway = parts.settings.gateway
-    uploads.refuse_if_announced_too_large(request, gateway.upload_limit_bytes)
+    uploads.refuse_announced_upload(request, gateway.upload_limit_bytes)
     dataset_id = new_dataset_id()
     key = keys.upload(dataset_id)
     await uploads.store_form_file(request, FORM_FIELD, parts.store, key, gateway.upload_limit_bytes)
@@ -78,7 +80,7 @@ async def _forget(store: ObjectStore, dataset_id: str) -> None:
 
 async def process(request: web.Request) -> web.Response:
     parts = parts_of(request)
-    asked = parse_process_request(await request.read())
+    asked = capture_request(await read_json_object(request))
     owner = owner_of(request)
     await find_dataset(parts.store, asked.dataset_id, JobKind.CAPTURE, owner)
     job = await submit_capture(parts.job_log, parts.view, asked, owner)
@@ -166,6 +168,7 @@ ROUTES: tuple[Route, ...] = (
             Answer(202, "The job is stored and queued", ProcessingStarted),
             Answer(400, "Missing `dataset_id`, invalid JSON, or an unsupported setting or colour space"),
             Answer(404, "Data set not found (upload first)"),
+            Answer(408, "The sender fell silent"),
             Answer(413, "The request is too large"),
         ),
         body=JsonBody(

@@ -3,23 +3,14 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel, JsonValue
 
+from runtime.admission import Admission
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Admission(Enum):
-    """Who may use a route."""
-
-    EVERYBODY = "everybody"
-    BEARER = "bearer"
-    """An API key or a token in `Authorization: Bearer`."""
-    KEY_UNLESS_ANONYMOUS = "key unless anonymous"
-    """A key or a token, unless the APIs documented without authentication are open (`access.anonymous`)."""
 
 
 @dataclass(frozen=True)

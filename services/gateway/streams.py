@@ -7,9 +7,10 @@ import aiohttp
 from aiohttp import web
 
 from contracts.errors import DependencyUnavailable
+from runtime.admission import Admission
 from runtime.logs import get_logger
 from services.gateway.parts import REQUEST_ID, parts_of
-from services.gateway.routes import Admission, Answer, RequestHeader, Route
+from services.gateway.routes import Answer, RequestHeader, Route
 
 log = get_logger(__name__)
 

@@ -12,9 +12,10 @@ from pydantic import Field, ValidationError
 
 from contracts.model import Frozen
 from runtime.access import Access, Principal
-from services.gateway.capture_requests import parse_json_object
-from services.gateway.refusals import Refusal
-from services.gateway.routes import Admission, Answer, JsonBody, Route
+from runtime.admission import Admission
+from runtime.refusals import Refusal
+from services.gateway.json_bodies import read_json_object
+from services.gateway.routes import Answer, JsonBody, Route
 
 ATTEMPTS = 10
 WINDOW_S = 300.0
@@ -93,7 +94,7 @@ DESK = web.AppKey("token_desk", TokenDesk)
 
 async def issue_token(request: web.Request) -> web.Response:
     """POST /auth/token."""
-    document = parse_json_object(await request.read())
+    document = await read_json_object(request)
     try:
         login = Login.model_validate(document)
     except ValidationError:
@@ -116,6 +117,7 @@ ROUTES: tuple[Route, ...] = (
             Answer(200, "The token", Token),
             Answer(400, "The request is not understood"),
             Answer(401, "Invalid credentials"),
+            Answer(408, "The sender fell silent"),
             Answer(413, "The request is too large"),
             Answer(429, "Too many failed attempts", None, ("Retry-After",)),
         ),

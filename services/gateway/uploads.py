@@ -12,20 +12,21 @@ from aiohttp.http_exceptions import HttpProcessingError
 from contracts.errors import ErrorCode, UserError
 from runtime import metrics
 from runtime.object_store import ObjectStore
-from services.gateway.refusals import Refusal, too_large
+from runtime.refusals import Refusal
+from services.gateway.limits import refuse_if_announced_too_large, too_large
 
 CHUNK_BYTES = 1 << 18
 STALL_S = 120.0
 """A sender that is silent for this long is given up."""
 FORM_OVERHEAD_BYTES = 64 << 10
 """Boundaries, part headers and small fields around the file itself."""
+_WHAT = "The upload"
 _PLAIN_ENCODINGS = ("", "binary", "7bit", "8bit")
 
 
-def refuse_if_announced_too_large(request: web.Request, limit_bytes: int) -> None:
+def refuse_announced_upload(request: web.Request, limit_bytes: int) -> None:
     """Raises Refusal (413) if the request's own Content-Length is beyond what can be taken."""
-    if request.content_length is not None and request.content_length > limit_bytes + FORM_OVERHEAD_BYTES:
-        raise too_large(limit_bytes)
+    refuse_if_announced_too_large(request, _WHAT, limit_bytes, FORM_OVERHEAD_BYTES)
 
 
 async def store_form_file(request: web.Request, field: str, store: ObjectStore, key: str, limit_bytes: int) -> int:
@@ -64,16 +65,22 @@ async def _file_chunks(request: web.Request, field: str, limit_bytes: int) -> As
         if is_wanted:
             _refuse_unless_file(part, field)
             found = True
+        # Here too, for a form may be long by parts that are empty.
+        _refuse_beyond(request, 0, limit_bytes)
         size_bytes = 0
         while chunk := await _next_chunk(part):
             size_bytes += len(chunk)
-            if size_bytes > limit_bytes or request.content.total_bytes > limit_bytes + 2 * FORM_OVERHEAD_BYTES:
-                raise too_large(limit_bytes)
+            _refuse_beyond(request, size_bytes, limit_bytes)
             if is_wanted:
                 metrics.UPLOAD_BYTES.inc(len(chunk))
                 yield chunk
     if not found:
         raise _bad_form(f"No file attached: send the archive in the form field '{field}'.")
+
+
+def _refuse_beyond(request: web.Request, part_bytes: int, limit_bytes: int) -> None:
+    if part_bytes > limit_bytes or request.content.total_bytes > limit_bytes + 2 * FORM_OVERHEAD_BYTES:
+        raise too_large(_WHAT, limit_bytes)
 
 
 def _refuse_unless_file(part: BodyPartReader, field: str) -> None:
@@ -101,9 +108,7 @@ def _form_errors() -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise Refusal(
-            HTTPStatus.REQUEST_TIMEOUT, f"Nothing came for {STALL_S:.0f} s; the upload was given up."
-        ) from None
+        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, f"Nothing came for {STALL_S:g} s; the upload was given up.") from None
     except (ConnectionError, ClientError, web.RequestPayloadError) as error:
         raise _bad_form("The connection broke before the upload was complete.") from error
     except (ValueError, HttpProcessingError, AssertionError, RuntimeError, LookupError) as error:

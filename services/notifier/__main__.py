@@ -6,14 +6,12 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from contracts.errors import DependencyUnavailable
 from runtime.access import Access, is_loopback
 from runtime.bus import Bus
 from runtime.job_log import JobLog
 from runtime.job_view import JobView
 from runtime.logs import get_logger
-from runtime.ops import OpsServer
-from runtime.service import run_service
+from runtime.service import run_service, serve_ops, taking_port, view_check
 from runtime.settings import Settings
 from services.notifier.app import Parts, build_app
 from services.notifier.streams import OpenStreams
@@ -27,7 +25,11 @@ log = get_logger(__name__)
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve the streams until `stop` is set. Raises DependencyUnavailable if the bus does not answer."""
+    """Serve the streams until `stop` is set.
+
+    Raises ConfigurationError if its ports or its access file cannot be used, DependencyUnavailable if the bus does not
+    answer.
+    """
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(await Bus.connect(settings.bus, SERVICE))
         job_log = JobLog(bus, SERVICE)
@@ -39,14 +41,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GOODBYE_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, settings.notifier.host, settings.notifier.port, backlog=_BACKLOG).start()
+        host, port = settings.notifier.host, settings.notifier.port
+        with taking_port(host, port, "ALIDADE_NOTIFIER__PORT"):
+            await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
         log.info("notifier_listening", address=runner.addresses[0])
-
-        async def follows_the_log() -> None:
-            if not view.is_current:
-                raise DependencyUnavailable("The job log is not followed: the connection to the bus is lost.")
-
-        await stack.enter_async_context(OpsServer(settings.ops, {"bus": follows_the_log}))
+        await serve_ops(stack, settings.ops, {"bus": view_check(view)})
         await stop.wait()
 
 

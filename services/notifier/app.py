@@ -12,17 +12,18 @@ from aiohttp.typedefs import Handler
 from contracts.errors import DependencyUnavailable
 from contracts.jobs import Job
 from runtime.access import Access
+from runtime.admission import by_any_key
 from runtime.bus import Bus
 from runtime.job_log import JobLog, Recorded
 from runtime.job_view import JobView
 from runtime.logs import get_logger
 from runtime.metrics import SSE_DROPPED
+from runtime.refusals import not_found
 from runtime.settings import NotifierSettings
 from services.notifier import frames
-from services.notifier.admission import admit
-from services.notifier.following import FeedEnded, place_to_resume, states
+from services.notifier.following import FeedEnded, newest_known, place_to_resume, states
 from services.notifier.progress_view import event_name, percentage, progress_data
-from services.notifier.refusals import Refusal, errors_as_json
+from services.notifier.refusals import errors_as_json
 from services.notifier.streams import ClientTooSlow, OpenStreams, Stream
 
 log = get_logger(__name__)
@@ -94,9 +95,10 @@ def build_app(parts: Parts) -> web.Application:
 
 def _handler(parts: Parts, make_frames: Callable[[], ToFrames]) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        known = await _owned_job(parts, request)
         asked = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
-        resume_after = await place_to_resume(parts.bus, parts.job_log, known, frames.parse_last_event_id(asked))
+        heard = frames.parse_last_event_id(asked)
+        known = await newest_known(parts.job_log, await _owned_job(parts, request), heard)
+        resume_after = await place_to_resume(parts.bus, known, heard)
         if known.job.status.is_final and resume_after is not None and resume_after >= known.sequence:
             # Nothing will ever follow: this is how a browser is told not to connect again.
             return web.Response(status=HTTPStatus.NO_CONTENT)
@@ -106,11 +108,11 @@ def _handler(parts: Parts, make_frames: Callable[[], ToFrames]) -> Handler:
 
 
 async def _owned_job(parts: Parts, request: web.Request) -> Recorded:
-    principal = admit(request, parts.access)
+    principal = by_any_key(request.headers, parts.access)
     job_id = request.match_info["job_id"]
     known = await parts.view.find(job_id) if _JOB_ID.fullmatch(job_id) else None
     if known is None or known.job.owner != principal.owner:
-        raise Refusal(HTTPStatus.NOT_FOUND, "Job not found.")
+        raise not_found("Job not found.")
     return known
 
 
@@ -150,4 +152,8 @@ async def _stream(
             stream.cut()
         except ConnectionError:
             log.debug("client_left", job_id=job_id)
+        except Exception:
+            # The answer has begun: it cannot become another one any more.
+            log.exception("stream_broke", job_id=job_id)
+            stream.cut()
     return response

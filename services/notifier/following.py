@@ -17,18 +17,23 @@ class FeedEnded(AlidadeError):
     """The live feed was cut: its listener lags, or the service stops."""
 
 
-async def place_to_resume(bus: Bus, job_log: JobLog, known: Recorded, last_event_id: int | None) -> int | None:
-    """`last_event_id` if the stream still holds everything of the job after it, else None.
+async def newest_known(job_log: JobLog, known: Recorded, last_event_id: int | None) -> Recorded:
+    """`known`, or what the stream itself has if a notifier that is ahead of this one seems to have told of more.
 
     Raises DependencyUnavailable.
     """
-    if last_event_id is None:
+    if last_event_id is None or last_event_id <= known.sequence:
+        return known
+    return await job_log.read(known.job.job_id) or known
+
+
+async def place_to_resume(bus: Bus, known: Recorded, last_event_id: int | None) -> int | None:
+    """`last_event_id` if it is one of the job's and the stream still holds everything after it, else None.
+
+    `known` is the newest state there is. Raises DependencyUnavailable.
+    """
+    if last_event_id is None or last_event_id > known.sequence:
         return None
-    if last_event_id > known.sequence:
-        # From a notifier that is ahead of this one, or made up.
-        newest = await job_log.read(known.job.job_id)
-        if newest is None or last_event_id > newest.sequence:
-            return None
     try:
         state = (await bus.jetstream.stream_info(subjects.JOBS_STREAM)).state
     except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:

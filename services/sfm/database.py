@@ -56,7 +56,7 @@ def _fisheye_coefficients(intrinsics: Intrinsics, width_px: int, height_px: int)
 def camera_parameters(intrinsics: Intrinsics, model: CameraModel, width_px: int, height_px: int) -> list[float]:
     """COLMAP's parameters of the camera of `model` that projects as the pinhole does.
 
-    Exact for PINHOLE and OPENCV; OPENCV_FISHEYE within thousandths of a pixel up to 90° across; SIMPLE_RADIAL has one
+    Exact for PINHOLE and OPENCV; OPENCV_FISHEYE within 0.03 px up to 90° across; SIMPLE_RADIAL has one
     focal length, the mean of the two.
     """
     fx, fy, cx, cy = intrinsics.fx_px, intrinsics.fy_px, intrinsics.cx_px, intrinsics.cy_px

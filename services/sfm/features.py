@@ -103,8 +103,7 @@ def main(conf: CaptureSettings, capture_dir: Path, out_dir: Path, report: Report
     Warns where other features are used than were asked for. Raises UserError(FEATURES_UNAVAILABLE) where that is
     refused, and UserError(INVALID_IMAGE) for a picture that cannot be read.
     """
-    resolution = resolve(conf)
-    for warning in resolution.warnings:
+    for warning in resolve(conf).feature_warnings:
         report.warn(warning)
     capture = read_manifest(capture_dir)
     scratch = out_dir / "features.db"

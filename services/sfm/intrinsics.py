@@ -33,17 +33,23 @@ def _well_observed(reconstruction: pycolmap.Reconstruction) -> list[int]:
     ]
 
 
-def _adjusted(reconstruction: pycolmap.Reconstruction, threads: int) -> pycolmap.Reconstruction:
-    """A copy whose poses, points and distortion fit best; only its distortion is of use, the priors know the rest."""
-    trial = pycolmap.Reconstruction(reconstruction)
+def _with_lens_held(threads: int) -> pycolmap.BundleAdjustmentOptions:
     options = pycolmap.BundleAdjustmentOptions()
     options.refine_focal_length = False
     options.refine_principal_point = False
-    options.refine_extra_params = True
+    options.refine_extra_params = False
     options.ceres.use_gpu = False
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.solver_options.num_threads = threads
     options.ceres.solver_options.max_num_iterations = 30
+    return options
+
+
+def _adjusted(
+    reconstruction: pycolmap.Reconstruction, options: pycolmap.BundleAdjustmentOptions
+) -> pycolmap.Reconstruction:
+    """A copy that fits best; only its distortion and its error are of use, the priors know the rest."""
+    trial = pycolmap.Reconstruction(reconstruction)
     pycolmap.bundle_adjustment(trial, options)
     trial.update_point_3d_errors()
     return trial
@@ -53,15 +59,17 @@ def refine_distortion(reconstruction: pycolmap.Reconstruction, threads: int) -> 
     """Refine distortion in place; True if any camera changed.
 
     Taken over only where the mean reprojection error falls by `MIN_GAIN` and the coefficients stay plausible; poses
-    and points stay as they are, for the adjustment that follows.
+    and points stay as they are, for the adjustment that follows. What is compared are fits with and without distortion,
+    both free of priors: else what poses and points alone can gain would be taken for a gain of the lens.
     """
     cameras = _well_observed(reconstruction)
     if not cameras:
         return False
-    reconstruction.update_point_3d_errors()
-    before = reconstruction.compute_mean_reprojection_error()
-    trial = _adjusted(reconstruction, threads)
-    if not trial.compute_mean_reprojection_error() < (1 - MIN_GAIN) * before:
+    held = _adjusted(reconstruction, _with_lens_held(threads))
+    lens_free = _with_lens_held(threads)
+    lens_free.refine_extra_params = True
+    trial = _adjusted(held, lens_free)
+    if not trial.compute_mean_reprojection_error() < (1 - MIN_GAIN) * held.compute_mean_reprojection_error():
         return False
     changed = False
     for camera_id in cameras:

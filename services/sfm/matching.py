@@ -116,9 +116,11 @@ def main(  # noqa: PLR0917  (what it reads, what it writes and who listens, as i
 ) -> None:
     """Match and verify the pairs of `pairs_file`; writes `out_dir/database.db` (COLMAP) and `out_dir/matches.h5` (hloc).
 
-    Warns where another matcher is used than was asked for, and where a camera model cannot hold the intrinsics.
+    Warns where another matcher is used than was asked for, and where a camera model cannot hold the intrinsics. Raises
+    UserError(FEATURES_UNAVAILABLE) where another matcher is refused.
     """
-    resolve(conf)
+    for warning in resolve(conf).matcher_warnings:
+        report.warn(warning)
     capture = read_manifest(capture_dir)
     size = capture.source.width_px, capture.source.height_px
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -137,6 +139,7 @@ def main(  # noqa: PLR0917  (what it reads, what it writes and who listens, as i
             _match(path, pairs_file, matching_options(conf), verification_options(*size), report)
         with pycolmap.Database.open(path) as db:
             hloc_files.write_matches(out_dir / MATCHES_NAME, _matches(db, pairs, ids, features))
-            verified, inliers = db.num_verified_image_pairs(), db.num_inlier_matches()
+            # Not num_verified_image_pairs(): COLMAP also keeps a row for each pair that failed.
+            _, inliers = db.read_two_view_geometry_num_inliers()
     _shrink(path)
-    report.log(f"  ✓ {verified:,} of {len(pairs):,} pairs verified, {inliers:,} matches")
+    report.log(f"  ✓ {len(inliers):,} of {len(pairs):,} pairs verified, {sum(inliers):,} matches")

@@ -21,13 +21,22 @@ GOES_WITH: dict[MatcherType, frozenset[FeatureType]] = {
 
 @dataclass(frozen=True)
 class Resolution:
-    """What was asked for, what is used instead, and what to tell the job's owner about the difference."""
+    """What was asked for, what is used instead, and what to tell the job's owner about the difference.
+
+    Each step says what concerns its own output: a step that is taken over from another job says again what it said then,
+    and that job may have asked for another matcher.
+    """
 
     asked_features: FeatureType
     used_features: FeatureType
     asked_matcher: MatcherType
     used_matcher: MatcherType
-    warnings: tuple[str, ...]
+    feature_warnings: tuple[str, ...]
+    matcher_warnings: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.feature_warnings + self.matcher_warnings
 
 
 def resolve(settings: CaptureSettings) -> Resolution:
@@ -36,25 +45,26 @@ def resolve(settings: CaptureSettings) -> Resolution:
     Raises UserError(FEATURES_UNAVAILABLE) where `strict_features` is set and what is asked for cannot be had.
     """
     asked_features, asked_matcher = settings.feature_type, settings.matcher_type
-    warnings = []
+    feature_warnings: tuple[str, ...] = ()
+    matcher_warnings: tuple[str, ...] = ()
     used_features, used_matcher = asked_features, asked_matcher
     if asked_features not in AVAILABLE_FEATURES:
         used_features = FeatureType.SIFT
-        warnings.append(
+        feature_warnings = (
             f"feature_type `{asked_features}` was asked for and `{used_features}` is used: this worker has no network "
             f"and weights for `{asked_features}`. Set feature_type to `sift` to ask for what is used, or "
-            "strict_features to refuse the job instead."
+            "strict_features to refuse the job instead.",
         )
     if used_features not in GOES_WITH[asked_matcher] or asked_matcher not in AVAILABLE_MATCHERS:
         used_matcher = MatcherType.NEAREST
-        warnings.append(
+        matcher_warnings = (
             f"matcher_type `{asked_matcher}` was asked for and `{used_matcher}` (mutual nearest neighbours with a ratio "
             f"test) is used: {_why_not(asked_matcher, used_features)}. Set matcher_type to `nearest` to ask for what "
-            "is used, or strict_features to refuse the job instead."
+            "is used, or strict_features to refuse the job instead.",
         )
-    if settings.strict_features and warnings:
+    if settings.strict_features and (feature_warnings or matcher_warnings):
         raise _unavailable(asked_features, asked_matcher)
-    return Resolution(asked_features, used_features, asked_matcher, used_matcher, tuple(warnings))
+    return Resolution(asked_features, used_features, asked_matcher, used_matcher, feature_warnings, matcher_warnings)
 
 
 def _why_not(matcher: MatcherType, features: FeatureType) -> str:

@@ -46,7 +46,8 @@ def read_scene(capture_dir: Path, database: Path) -> Scene:
     options.min_num_matches = MIN_PAIR_INLIERS
     with pycolmap.Database.open(database) as db:
         cache = pycolmap.DatabaseCache.create(db, options)
-        verified = db.num_verified_image_pairs()
+        # COLMAP keeps a row for every pair that it looked at; this lists those with inliers.
+        verified = len(db.read_two_view_geometry_num_inliers()[0])
     ids = {image.name: image_id for image_id, image in cache.images.items()}
     frames = [frame for frame in sorted(manifest.frames, key=lambda frame: frame.timestamp_s) if frame.name in ids]
     if len(frames) < 3:

@@ -115,3 +115,21 @@ def hold_the_interpreter(arguments: dict[str, Any], report: ChildReporter) -> di
 
 def loaded(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:
     return {"loaded": arguments["module"] in sys.modules, "threads": threading.active_count(), "pid": os.getpid()}
+
+
+def crash_and_leave_a_stray(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:
+    """Dies while a descendant in a session of its own computes on, after that has been seen."""
+    stray = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    Path(arguments["pids"]).write_text(str(stray.pid))
+    seen = Path(arguments["seen"])
+    report.log("running")
+    while not seen.exists():
+        time.sleep(0.01)
+    os.abort()
+
+
+def odd_words(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:
+    report.log("name \udcff.png")
+    report.log("x" * 1_000_000)
+    report.progress(1, 2, "reading \udcff.png")
+    raise UserError(ErrorCode.INVALID_IMAGE, "\udcff.png " + "y" * 1_000_000, field="\udcff.png")

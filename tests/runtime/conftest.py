@@ -1,6 +1,7 @@
 """A bus of the test's own, and jobs to put on it."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,9 @@ from contracts.jobs import Job, JobKind
 from runtime.bus import Bus
 from runtime.clock import now
 from runtime.job_log import JobLog
+from runtime.job_view import JobView
 from runtime.settings import BusSettings
+from tests.runtime.scripted_worker import Stage
 
 MakeJob = Callable[..., Job]
 
@@ -41,3 +44,10 @@ def make_job() -> MakeJob:
         )
 
     return make
+
+
+@pytest.fixture
+async def stage(bus: Bus, job_log: JobLog, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A view of the bus, and workers to be made on it."""
+    async with JobView(bus, job_log) as view:
+        yield Stage(bus, view, job_log, tmp_path / "scratch")

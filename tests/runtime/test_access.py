@@ -1,5 +1,6 @@
 """Keys, passwords and tokens."""
 
+import base64
 import json
 import os
 import stat
@@ -70,6 +71,36 @@ def test_tokens_say_who_expire_and_cannot_be_forged(path: Path) -> None:
     assert access.by_token(jwt.encode(claims, "", algorithm="none")) is None, "not signed"
     del claims["exp"]
     assert access.by_token(jwt.encode(claims, secret, algorithm="HS256")) is None, "valid for ever"
+
+
+def unsigned(header: bytes, claims: bytes = b"{}") -> str:
+    return b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, claims, b"signature")).decode()
+
+
+HOSTILE_TOKENS = (
+    "..",
+    "a.b.c",
+    unsigned(b""),
+    unsigned(b"\xff\xfe"),
+    unsigned(b"[]"),
+    unsigned(b"null"),
+    unsigned(b"[" * 4000),
+    unsigned(b'{"a":' * 1500),
+    unsigned(b'{"alg": ["HS256"]}'),
+    unsigned(b'{"alg": {"HS256": 1}}'),
+    unsigned(b'{"alg": "HS256", "kid": 5}'),
+    unsigned(b'{"alg": "HS256", "b64": false, "crit": ["b64"]}'),
+    unsigned(b'{"alg": "HS256"}', b"[" * 4000),
+    unsigned(b'{"alg": NaN}'),
+    unsigned(b'{"alg": ' + b"9" * 5000 + b"}"),
+)
+
+
+def test_what_is_no_token_of_ours_lets_nobody_in_and_breaks_nothing(path: Path) -> None:
+    create_access_file(path, "ada")
+    access = Access(AccessSettings(file=path), "127.0.0.1")
+    for token in HOSTILE_TOKENS:
+        assert access.by_bearer(token) is None, token[:60]
 
 
 def test_secrets_rotate_without_throwing_anybody_out(path: Path) -> None:

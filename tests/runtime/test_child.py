@@ -33,6 +33,10 @@ from runtime.child import (
 
 PROGRAM = ChildProgram(allowed=("child_cases",))
 LIMITS = ChildLimits(memory_bytes=2 << 30, deadline_s=60.0)
+CANCELLED_S = 2.0
+"""Within this a cancelled computation must be over."""
+GONE_S = 20.0
+"""After this a process that is still there is not just slow."""
 
 
 @pytest.fixture(autouse=True)
@@ -193,10 +197,10 @@ async def test_an_exit_without_result_is_a_crash() -> None:
 
 
 async def test_a_crash_is_seen_while_a_descendant_holds_the_pipes() -> None:
-    started = time.monotonic()
-    with pytest.raises(WorkerCrashed, match="SIGABRT"):
-        await run("crash_with_descendant")
-    assert time.monotonic() - started < 3.0
+    # The descendant sleeps for ten minutes.
+    async with asyncio.timeout(60):
+        with pytest.raises(WorkerCrashed, match="SIGABRT"):
+            await run("crash_with_descendant")
 
 
 @pytest.mark.parametrize("function", ["allocate", "allocate_in_descendant"])
@@ -213,14 +217,18 @@ async def test_a_failed_allocation_is_out_of_memory() -> None:
 
 async def test_the_deadline_is_the_users_affair(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    with pytest.raises(UserError) as caught:
-        await run(
-            "work_for_long",
-            {"pids": str(pids), "own_session": False},
-            limits=ChildLimits(memory_bytes=2 << 30, deadline_s=0.7),
-        )
-    assert caught.value.code is ErrorCode.JOB_TIMEOUT
-    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), 1.0)
+    deadline_s = 0.7
+    while not pids.exists():
+        # On a busy machine the child may not come to its work in time.
+        with pytest.raises(UserError) as caught:
+            await run(
+                "work_for_long",
+                {"pids": str(pids), "own_session": False},
+                limits=ChildLimits(memory_bytes=2 << 30, deadline_s=deadline_s),
+            )
+        assert caught.value.code is ErrorCode.JOB_TIMEOUT
+        deadline_s *= 4
+    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), GONE_S)
 
 
 @pytest.mark.parametrize("own_session", [False, True])
@@ -237,8 +245,8 @@ async def test_cancelling_kills_the_whole_family_at_once(tmp_path: Path, own_ses
     cancel.set()
     with pytest.raises(JobCancelled):
         await running
-    await seconds_until(lambda: not any(alive(pid) for pid in family), 1.0)
-    assert time.monotonic() - started < 1.0
+    await seconds_until(lambda: not any(alive(pid) for pid in family), GONE_S)
+    assert time.monotonic() - started < CANCELLED_S
 
 
 async def test_cancelling_works_while_native_code_holds_the_interpreter(tmp_path: Path) -> None:
@@ -249,7 +257,7 @@ async def test_cancelling_works_while_native_code_holds_the_interpreter(tmp_path
     cancel.set()
     with pytest.raises(JobCancelled):
         await running
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < CANCELLED_S
     assert not alive(int(pids.read_text()))
 
 
@@ -260,7 +268,7 @@ async def test_a_cancelled_task_kills_its_child(tmp_path: Path) -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), 1.0)
+    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), GONE_S)
 
 
 async def test_a_failing_listener_ends_the_work(tmp_path: Path) -> None:
@@ -277,7 +285,67 @@ async def test_a_failing_listener_ends_the_work(tmp_path: Path) -> None:
             cancel=asyncio.Event(),
             child=await ChildProcess.start(PROGRAM),
         )
-    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), 1.0)
+    await seconds_until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()), GONE_S)
+
+
+async def test_a_crash_leaves_no_descendant_in_a_session_of_its_own(tmp_path: Path) -> None:
+    """Its ancestry is gone when the crash is noticed; it was seen before."""
+    pids, seen = tmp_path / "pids", tmp_path / "seen"
+    child = await ChildProcess.start(PROGRAM)
+
+    async def until_measured(_: ChildMessage) -> None:
+        stray = int(pids.read_text())
+        await seconds_until(lambda: any(known.pid == stray for known in child.known), GONE_S)
+        seen.touch()
+
+    task = ChildTask("child_cases:crash_and_leave_a_stray", {"pids": str(pids), "seen": str(seen)})
+    with pytest.raises(WorkerCrashed, match="SIGABRT"):
+        await run_child(task, on_message=until_measured, limits=LIMITS, cancel=asyncio.Event(), child=child)
+    await seconds_until(lambda: not alive(int(pids.read_text())), GONE_S)
+
+
+async def test_cancelling_kills_first_and_tidies_up_afterwards(tmp_path: Path) -> None:
+    """The listener is storing a step's output, and a slow store does not let go of it."""
+    pids, cancel = tmp_path / "pids", asyncio.Event()
+    storing, let_go = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_stop(_: ChildMessage) -> None:
+        try:
+            storing.set()
+            await asyncio.Event().wait()
+        finally:
+            await let_go.wait()
+
+    running = asyncio.ensure_future(
+        run_child(
+            ChildTask("child_cases:work_for_long", {"pids": str(pids), "own_session": True}),
+            on_message=slow_to_stop,
+            limits=LIMITS,
+            cancel=cancel,
+            child=await ChildProcess.start(PROGRAM),
+        )
+    )
+    await storing.wait()
+    family = [int(pid) for pid in pids.read_text().split()]
+    cancel.set()
+    await seconds_until(lambda: not any(alive(pid) for pid in family), CANCELLED_S)
+    assert not running.done()
+    let_go.set()
+    with pytest.raises(JobCancelled):
+        await running
+
+
+async def test_words_that_are_no_text_and_words_without_end_pass() -> None:
+    listener = Listener()
+    with pytest.raises(UserError) as caught:
+        await run("odd_words", listener=listener)
+    assert caught.value.field == "?.png"
+    assert caught.value.message.startswith("?.png yyy")
+    assert len(caught.value.message) < 3000
+    assert [message.operation for message in listener.messages if isinstance(message, Progressed)] == ["reading ?.png"]
+    first, second = [message.message for message in listener.messages if isinstance(message, Logged)]
+    assert first == "name ?.png"
+    assert 1000 < len(second) < 3000
 
 
 PARENT = """
@@ -309,7 +377,7 @@ async def test_the_family_dies_with_a_killed_parent(tmp_path: Path, function: st
 
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
-    assert await seconds_until(lambda: not any(alive(pid) for pid in family), 2.0) < 1.0
+    await seconds_until(lambda: not any(alive(pid) for pid in family), GONE_S)
 
 
 async def test_a_waiting_spare_dies_with_its_parent() -> None:
@@ -325,7 +393,7 @@ async def test_a_waiting_spare_dies_with_its_parent() -> None:
     assert alive(spare)
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
-    await seconds_until(lambda: not alive(spare), 1.0)
+    await seconds_until(lambda: not alive(spare), GONE_S)
 
 
 async def test_a_spare_has_its_modules_ready() -> None:
@@ -341,6 +409,15 @@ async def test_a_spare_has_its_modules_ready() -> None:
     assert second.process.pid != first.process.pid
     await second.close()
     await spares.close()
+
+
+async def test_two_jobs_that_end_together_prepare_one_spare() -> None:
+    spares = SpareChild(PROGRAM)
+    before = set(psutil.Process().children())
+    await asyncio.gather(*(spares.prepare() for _ in range(3)))
+    assert len(set(psutil.Process().children()) - before) == 1
+    await spares.close()
+    assert set(psutil.Process().children()) <= before
 
 
 async def test_a_dead_spare_is_replaced() -> None:

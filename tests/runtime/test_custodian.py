@@ -1,11 +1,13 @@
 """Housekeeping: stranded jobs come back, expired things go, what is in use stays."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from contracts import keys
+from contracts import keys, subjects
+from contracts.errors import DependencyUnavailable
 from contracts.events import EventType
 from contracts.jobs import JobKind, JobStatus
 from contracts.uploads import Dataset
@@ -117,3 +119,103 @@ def test_recipes_depend_on_everything_and_on_no_order() -> None:
     }
     assert len(others) == 4
     assert base not in others
+
+
+async def test_what_is_left_of_a_data_set_without_a_record_goes(custodian, store: ObjectStore, tmp_path: Path) -> None:
+    """Whoever removed it was cut off after the record; the manifest of its steps still names their files."""
+    await _keep_step(store, "cutoff000000", tmp_path, "x")
+    await _put_dataset(store, "kept00000000")
+    await _keep_step(store, "kept00000000", tmp_path, "y")
+    assert await custodian.remove_abandoned(now()) == 0
+    assert await custodian.remove_abandoned(now() + 2 * DAY) == 1
+    assert [info.key async for info in store.list(keys.dataset_steps("cutoff000000"))] == []
+    assert len([info.key async for info in store.list(keys.dataset_steps("kept00000000"))]) == 2
+
+
+async def test_steps_of_a_running_job_stay_whatever_became_of_its_data_set(
+    custodian, job_log: JobLog, store: ObjectStore, make_job, tmp_path: Path
+) -> None:
+    job = make_job()
+    custodian._view.learn(await job_log.create(job))
+    outputs, recipe = await _keep_step(store, job.request.dataset_id, tmp_path, "x")
+    assert await custodian.remove_abandoned(now() + 2 * DAY) == 0
+    assert await outputs.find("features", recipe) is not None
+
+
+async def test_results_of_jobs_that_nobody_remembers_go(
+    custodian, job_log: JobLog, store: ObjectStore, make_job
+) -> None:
+    """Their log has expired, for instance while the system was switched off for a month."""
+    waiting = make_job()
+    custodian._view.learn(await job_log.create(waiting))
+    await store.put_bytes(keys.result("forgotten000", 1, "r.zip"), b"r")
+    await store.put_bytes(keys.stage_manifest("forgotten000", "ingest"), b"{}")
+    await store.put_bytes(keys.stage_manifest(waiting.job_id, "ingest"), b"{}")
+    assert await custodian.remove_expired_results(now() + 29 * DAY) == 0
+    assert await custodian.remove_expired_results(now() + 31 * DAY) == 1
+    assert [info.key async for info in store.list("")] == [keys.stage_manifest(waiting.job_id, "ingest")]
+
+
+async def test_one_unreadable_manifest_does_not_end_housekeeping(custodian, store: ObjectStore, tmp_path: Path) -> None:
+    await _put_dataset(store, "kept00000000")
+    await _keep_step(store, "kept00000000", tmp_path, "x")
+    await store.put_bytes(keys.step_manifest("kept00000000", "pairs", "0" * 32), b"not a manifest")
+    await store.put_bytes(keys.step_copy("kept00000000", "pairs", "0" * 32, "1234abcd") + "pairs.txt", b"x")
+    await store.put_bytes(keys.upload("abandoned000"), b"zip")
+    assert await custodian.remove_abandoned(now() + 2 * DAY) == 1
+    assert not await store.exists(keys.upload("abandoned000"))
+    assert len([info async for info in store.list(keys.STEPS)]) == 4, "what a manifest may name stays"
+
+
+async def test_a_large_record_is_a_record(custodian, store: ObjectStore) -> None:
+    """An archive of very many files: its upload is not abandoned."""
+    await store.put_bytes(keys.upload("large0000000"), b"zip")
+    await store.put_bytes(keys.dataset("large0000000"), b'{"files": "' + b"x" * (17 << 20) + b'"}')
+    assert await custodian.remove_abandoned(now() + 2 * DAY) == 0
+    assert await store.exists(keys.upload("large0000000"))
+
+
+async def test_nothing_is_removed_while_the_log_is_not_followed(
+    bus, job_log: JobLog, store: ObjectStore, restartable_nats
+) -> None:
+    """A job that nobody here has heard of may be using the data set at this moment."""
+    async with JobView(bus, job_log) as view:
+        hasty = Custodian(store, view, job_log, RetentionSettings(uploads_s=1e-6))
+        await _put_dataset(store, "expired00000")
+        restartable_nats.kill()
+        async with asyncio.timeout(20):
+            while bus.is_connected:
+                await asyncio.sleep(0.01)
+        with pytest.raises(DependencyUnavailable):
+            await hasty.sweep()
+        assert await store.exists(keys.dataset("expired00000"))
+        restartable_nats.start()
+        async with asyncio.timeout(20):
+            while not view.is_current:
+                await asyncio.sleep(0.01)
+        await hasty.sweep()
+        assert not await store.exists(keys.dataset("expired00000"))
+
+
+async def test_housekeeping_goes_on_after_whatever_went_wrong(
+    bus, job_log: JobLog, store: ObjectStore, make_job, tmp_path: Path
+) -> None:
+    """A stranded job is still found after a sweep that failed, for instance because somebody removed the bucket."""
+    async with JobView(bus, job_log) as view:
+        custodian = Custodian(store, view, job_log, RetentionSettings(stranded_s=60, sweep_s=0.05))
+        await store.remove_bucket()
+        sweeping = asyncio.create_task(custodian.run())
+        try:
+            for _ in range(2):
+                stranded = make_job().changed(now() - 2 * MINUTE)
+                await job_log.create(stranded)
+                async with asyncio.timeout(20):
+                    while await job_log.queue(stranded):
+                        await bus.jetstream.purge_stream(subjects.WORK_STREAM)
+                        await asyncio.sleep(0.2)
+            assert not sweeping.done()
+        finally:
+            await store.ensure_bucket()
+            sweeping.cancel()
+            await asyncio.wait({sweeping})
+        assert sweeping.cancelled()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from contracts import subjects
-from contracts.errors import Superseded
+from contracts.errors import DependencyUnavailable, Superseded
 from contracts.events import CONTENT_TYPE, EventType, JobEvent, JobEventData, event_type_name
 from contracts.jobs import JobStatus, LogLine
 from runtime import job_log as job_log_module
@@ -98,3 +98,20 @@ async def test_writes_survive_a_restart_of_the_server(job_log: JobLog, make_job,
     written = await writing
     assert await job_log.read(last.job.job_id) == written
     assert written.sequence > last.sequence
+
+
+async def test_a_full_queue_is_no_queued_work(bus, job_log: JobLog, make_job) -> None:
+    config = (await bus.jetstream.stream_info(subjects.WORK_STREAM)).config
+    await bus.jetstream.update_stream(config.evolve(max_msgs=1))
+    queued = make_job()
+    assert await job_log.queue(queued)
+    assert not await job_log.queue(queued)
+    with pytest.raises(DependencyUnavailable, match="maximum messages exceeded"):
+        await job_log.queue(make_job())
+
+
+async def test_a_bus_that_lost_its_log_does_not_pass_for_one_without_jobs(bus, job_log: JobLog, make_job) -> None:
+    created = await job_log.create(make_job())
+    await bus.jetstream.delete_stream(subjects.JOBS_STREAM)
+    with pytest.raises(DependencyUnavailable):
+        await job_log.read(created.job.job_id)

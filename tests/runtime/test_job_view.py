@@ -55,3 +55,40 @@ async def test_a_listener_that_lags_is_cut_off(bus, job_log: JobLog, make_job) -
             assert await lagging.get() is not None
             assert await lagging.get() is None
             assert lagging.is_cut_off
+
+
+async def test_a_listener_that_was_cut_off_hears_no_more_with_a_gap(bus, job_log: JobLog, make_job) -> None:
+    """What comes after the gap may not be told: whoever resumes behind it would never learn what is missing."""
+    last = await job_log.create(make_job())
+    async with JobView(bus, job_log) as view:
+        with view.feed(last.job.job_id, 1) as lagging, view.feed(last.job.job_id, 64) as listening:
+            for _ in range(2):
+                last = await job_log.write(last, EventType.PROGRESSED, last.job.changed(now()))
+                await asyncio.wait_for(listening.get(), 5)
+            first = await lagging.get()
+            assert first is not None
+            await job_log.write(last, EventType.PROGRESSED, last.job.changed(now()))
+            await asyncio.wait_for(listening.get(), 5)
+            assert await asyncio.wait_for(lagging.get(), 5) is None
+
+
+async def test_is_not_current_until_it_has_caught_up_again(bus, job_log: JobLog, make_job, restartable_nats) -> None:
+    created = await job_log.create(make_job())
+    async with JobView(bus, job_log) as view:
+        assert view.is_current
+        reconnected = asyncio.Event()
+        seen: list[bool] = []
+
+        def look() -> None:
+            seen.append(view.is_current)
+            reconnected.set()
+
+        bus.on_reconnect(look)
+        with view.feed(created.job.job_id, 64) as feed:
+            restartable_nats.kill()
+            restartable_nats.start()
+            await asyncio.wait_for(reconnected.wait(), 20)
+            assert seen == [False]
+            await job_log.write(created, EventType.STARTED, created.job.changed(now()))
+            assert await asyncio.wait_for(feed.get(), 20) is not None
+            assert view.is_current

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import threading
@@ -10,6 +11,7 @@ import zipfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import psutil
@@ -317,6 +319,35 @@ async def test_a_ranged_file_reads_like_any_file(store: ObjectStore) -> None:
 
     with await store.ranged_file("f") as file:
         await asyncio.to_thread(compare)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 21, 22])
+async def test_a_ranged_file_refuses_to_go_before_its_start_as_any_file_does(
+    store: ObjectStore, tmp_path: Path, size_bytes: int
+) -> None:
+    data = b"P" * size_bytes
+    await store.put_bytes("f", data)
+    (tmp_path / "f").write_bytes(data)
+
+    def compare(ranged: BinaryIO, local: BinaryIO) -> None:
+        for offset, whence in ((-1, io.SEEK_SET), (-1, io.SEEK_CUR), (-size_bytes - 1, io.SEEK_END)):
+            errors = []
+            for file in (ranged, local):
+                file.seek(0)
+                with pytest.raises(OSError) as caught:
+                    file.seek(offset, whence)
+                errors.append(caught.value.errno)
+                assert file.tell() == 0
+            assert errors == [errno.EINVAL, errno.EINVAL]
+        # Whoever looks for the end record of a ZIP begins with such a step.
+        for file in (ranged, local):
+            with pytest.raises(zipfile.BadZipFile):
+                zipfile.ZipFile(file)
+        ranged.seek(0)
+        assert ranged.read() == data
+
+    with await store.ranged_file("f") as ranged, (tmp_path / "f").open("rb") as local:
+        await asyncio.to_thread(compare, ranged, local)
 
 
 async def test_a_ranged_file_notices_that_the_object_was_replaced(store: ObjectStore) -> None:

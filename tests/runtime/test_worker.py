@@ -1,105 +1,15 @@
 """The worker loop: whatever happens to workers, a job ends once, and its work is not lost."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-
-import pytest
 
 from contracts import subjects
 from contracts.errors import ErrorCode, UserError, WorkerCrashed
 from contracts.events import EventType
-from contracts.jobs import Job, JobStatus, ResultFile
+from contracts.jobs import Job, JobStatus
 from contracts.work import DeadItem
-from runtime.bus import Bus
 from runtime.clock import now
-from runtime.job_log import JobLog, Recorded
-from runtime.job_view import JobView
-from runtime.settings import WorkerSettings
 from runtime.stage_work import StageWork
-from runtime.worker import Worker
-
-RESULT = ResultFile(name="r.zip", key="results/x/1/r.zip", content_type="application/zip", size_bytes=1, etag="e")
-
-
-class Script:
-    """A step that does what the test says, and counts."""
-
-    def __init__(self, act: Callable[[StageWork], Awaitable[None]]) -> None:
-        self._act = act
-        self.runs: list[str] = []
-        self.cleaned: list[str] = []
-        self.began = asyncio.Event()
-        self.has_cleaned = asyncio.Event()
-
-    async def run(self, work: StageWork) -> tuple[ResultFile, ...]:
-        self.runs.append(work.job.job_id)
-        self.began.set()
-        await self._act(work)
-        return (RESULT,)
-
-    async def clean_up(self, job: Job) -> None:
-        self.cleaned.append(job.job_id)
-        self.has_cleaned.set()
-
-
-class Stage:
-    """Everything a test needs to watch one worker."""
-
-    def __init__(self, bus: Bus, view: JobView, job_log: JobLog, scratch: Path) -> None:
-        self.bus = bus
-        self.view = view
-        self.job_log = job_log
-        self.settings = WorkerSettings(scratch=scratch, ack_wait_s=2, max_attempts=3, retry_base_s=0.05)
-
-    def worker(self, service: str, step: Script) -> Worker:
-        return Worker(service, self.bus, self.job_log, step, self.settings)
-
-    async def submit(self, job: Job) -> Recorded:
-        created = await self.job_log.create(job)
-        await self.job_log.queue(job)
-        return created
-
-    async def until(self, job_id: str, holds: Callable[[Job], bool]) -> Job:
-        """The job as soon as `holds` is true of it."""
-        with self.view.feed(job_id, 1000) as feed:
-            found = await self.job_log.read(job_id)
-            assert found is not None
-            job = found.job
-            async with asyncio.timeout(20):
-                while not holds(job):
-                    event = await feed.get()
-                    assert event is not None
-                    job = event.job
-        return job
-
-
-@pytest.fixture
-async def stage(bus: Bus, job_log: JobLog, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with JobView(bus, job_log) as view:
-        yield Stage(bus, view, job_log, tmp_path / "scratch")
-
-
-@contextlib.asynccontextmanager
-async def running(*workers: Worker) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(worker.run()) for worker in workers]
-    try:
-        yield
-    finally:
-        for worker in workers:
-            worker.stop()
-        await asyncio.wait_for(asyncio.gather(*tasks), 20)
-
-
-async def _nothing(_: StageWork) -> None:
-    pass
-
-
-async def _until_stopped(work: StageWork) -> None:
-    await work.stopped.wait()
-    assert work.stop_reason is not None
-    raise work.stop_reason
+from tests.runtime.scripted_worker import RESULT, Script, Stage, nothing, running, until_stopped
 
 
 async def test_a_job_passes_all_stages_and_delivers(stage: Stage, make_job) -> None:
@@ -177,7 +87,7 @@ async def test_a_failure_then_success_completes_once(stage: Stage, make_job) -> 
 
 
 async def test_a_cancel_stops_the_work_at_once(stage: Stage, make_job) -> None:
-    step = Script(_until_stopped)
+    step = Script(until_stopped)
     job = make_job()
     async with running(stage.worker("ingest", step)):
         await stage.submit(job)
@@ -194,7 +104,7 @@ async def test_a_cancel_stops_the_work_at_once(stage: Stage, make_job) -> None:
 
 
 async def test_a_job_cancelled_while_it_waits_is_never_run(stage: Stage, make_job) -> None:
-    step = Script(_nothing)
+    step = Script(nothing)
     job, other = make_job(), make_job(stage="sfm")
     created = await stage.submit(job)
     await stage.job_log.write(created, EventType.CANCELLED, job.changed(now(), status=JobStatus.CANCELLED))
@@ -205,7 +115,7 @@ async def test_a_job_cancelled_while_it_waits_is_never_run(stage: Stage, make_jo
 
 
 async def test_a_stopped_worker_hands_back_and_another_goes_on(stage: Stage, make_job) -> None:
-    first, second = Script(_until_stopped), Script(_nothing)
+    first, second = Script(until_stopped), Script(nothing)
     job = make_job(stage="sfm")
     async with running(stage.worker("sfm", first)):
         await stage.submit(job)
@@ -245,7 +155,7 @@ async def test_a_superseded_worker_completes_nothing(stage: Stage, make_job) -> 
 
 async def test_a_job_whose_workers_all_died_is_given_up(stage: Stage, make_job) -> None:
     """A claim that nobody gave back is a death; three of them are enough."""
-    step = Script(_nothing)
+    step = Script(nothing)
     job = make_job(stage="sfm").changed(now(), failed_attempts=2, attempts=3)
     claim = {"service": "sfm", "worker": "dead", "attempt": 3}
     job = Job.model_validate({**job.model_dump(), "claim": claim, "status": JobStatus.PROCESSING})
@@ -260,7 +170,7 @@ async def test_a_job_whose_workers_all_died_is_given_up(stage: Stage, make_job) 
 
 async def test_work_lost_between_event_and_queue_is_queued_again(stage: Stage, make_job) -> None:
     """The worker died after it wrote that the next stage has the job, and before it queued the work."""
-    step = Script(_nothing)
+    step = Script(nothing)
     job = make_job(stage="sfm")
     await stage.job_log.create(job)
     await stage.job_log.queue(job.changed(now(), stage="ingest"))

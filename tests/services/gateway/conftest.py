@@ -45,7 +45,7 @@ def access(access_settings: AccessSettings, person: Credentials) -> Access:
     return Access(access_settings, "127.0.0.1")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gateway_settings(nats_url: str, access_settings: AccessSettings) -> Settings:
     return Settings(
         bus=BusSettings(url=nats_url),

@@ -1,6 +1,5 @@
-"""A running gateway as tests use it, and a stand-in for ingest's answers to `inspect`."""
+"""A running gateway as tests use it, with ingest's own answers to `inspect`."""
 
-import asyncio
 import contextlib
 import io
 import uuid
@@ -8,17 +7,15 @@ import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import aiohttp
 from aiohttp import web
 
 from contracts import keys, subjects
 from contracts.capture_settings import CaptureRequest, CaptureSettings
-from contracts.errors import ErrorCode
 from contracts.events import EventType
-from contracts.jobs import Failure, Job, JobKind, JobStatus, LogLine, Progress, ResultFile
-from contracts.uploads import Dataset, Inspection, InspectRequest
+from contracts.jobs import Job, JobKind, JobStatus, LogLine, Progress, ResultFile
+from contracts.uploads import Dataset, InspectRequest
 from runtime.access import Access, add_api_key
 from runtime.bus import Bus
 from runtime.clock import now
@@ -26,8 +23,10 @@ from runtime.job_log import JobLog, Recorded
 from runtime.job_view import JobView
 from runtime.object_store import ObjectStore
 from runtime.settings import Settings
-from services.gateway.app import READ_BUFFER_BYTES, build_app
+from services.gateway.app import build_app
 from services.gateway.parts import Parts
+from services.gateway.server import GatewayRunner
+from services.ingest.step import Inspector
 
 UPLOAD_LIMIT_BYTES = 1 << 20
 CAPTURE_FILES = ("rgb.mp4", "odometry.csv", "camera_matrix.csv")
@@ -38,29 +37,22 @@ def capture_zip(padding_bytes: int = 0) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name in CAPTURE_FILES:
-            archive.writestr(name, b"\0" * (padding_bytes if name == "rgb.mp4" else 10))
+            archive.writestr(name, bytes(10 + (padding_bytes if name == "rgb.mp4" else 0)))
     return packed.getvalue()
 
 
 @dataclass
 class InspectAnswers:
-    """Answers as ingest does: the names in the archive, or why it is refused."""
+    """Ingest's own answers, and what it was asked."""
 
-    store: ObjectStore
+    inspector: Inspector
     asked: list[InspectRequest] = field(default_factory=list)
+    instead: bytes | None = None
+    """What a test answers in its place, where ingest cannot be brought to it."""
 
     async def reply(self, payload: bytes) -> bytes:
-        question = InspectRequest.model_validate_json(payload)
-        self.asked.append(question)
-        file = await self.store.ranged_file(question.key)
-        return (await asyncio.to_thread(self._inspect, file)).model_dump_json().encode()
-
-    def _inspect(self, file: BinaryIO) -> Inspection:
-        try:
-            with file, zipfile.ZipFile(file) as archive:
-                return Inspection(files=tuple(archive.namelist()))
-        except zipfile.BadZipFile:
-            return Inspection(error=Failure(code=ErrorCode.INVALID_ARCHIVE, message="This is not a ZIP archive."))
+        self.asked.append(InspectRequest.model_validate_json(payload))
+        return await self.inspector.answer(payload) if self.instead is None else self.instead
 
 
 @dataclass
@@ -177,11 +169,9 @@ async def running_gateway(gateway_settings: Settings, access: Access, store: Obj
         job_log = JobLog(bus, "gateway")
         async with JobView(bus, job_log) as view:
             parts = Parts(gateway_settings, access, bus, store, job_log, view)
-            inspections = InspectAnswers(store)
+            inspections = InspectAnswers(Inspector(store))
             subscription = await bus.answer(subjects.inspect(JobKind.CAPTURE), "ingest", inspections.reply)
-            runner = web.AppRunner(
-                build_app(parts), access_log=None, read_bufsize=READ_BUFFER_BYTES, shutdown_timeout=2.0
-            )
+            runner = GatewayRunner(build_app(parts), shutdown_s=2.0)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             port = runner.addresses[0][1]

@@ -66,7 +66,9 @@ async def test_a_range_beyond_the_end_is_a_416(gateway: Gateway, wanted: str) ->
     assert b'"error": "Range Not Satisfiable"' in body
 
 
-@pytest.mark.parametrize("wanted", ["bytes=5-2", "bytes=-", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes"])
+@pytest.mark.parametrize(
+    "wanted", ["bytes=5-2", "bytes=-", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes=-1,-2", "bytes", "bytes=٣-"]
+)
 async def test_a_range_that_is_not_understood_is_ignored(gateway: Gateway, wanted: str) -> None:
     job_id = (await gateway.completed(CONTENT)).job.job_id
     answer, body = await fetch(gateway, job_id, {"Range": wanted})
@@ -88,6 +90,27 @@ async def test_conditions(gateway: Gateway) -> None:
     answer, body = await fetch(gateway, job_id, {"If-Match": '"other"'})
     assert answer.status == 412
     assert b'"error": "Precondition Failed"' in body
+
+
+async def test_conditions_come_before_ranges_and_hold_for_head_too(gateway: Gateway) -> None:
+    """RFC 9110, 13.2.2: If-Match, then If-None-Match, then the range under If-Range."""
+    job_id = (await gateway.completed(CONTENT)).job.job_id
+    tag = (await fetch(gateway, job_id, method="HEAD"))[0].headers["ETag"]
+    part = {"Range": "bytes=0-0"}
+    for headers, status in (
+        (part | {"If-None-Match": tag}, 304),
+        (part | {"If-Match": '"other"', "If-None-Match": tag}, 412),
+        (part | {"If-Match": tag, "If-None-Match": '"other"', "If-Range": tag}, 206),
+        ({"Range": "bytes=99999999-", "If-Range": '"other"'}, 200),
+        ({"Range": "bytes=99999999-", "If-None-Match": "*"}, 304),
+        # Weak tags never compare as strong ones (8.8.3.2).
+        (part | {"If-Match": f"W/{tag}"}, 412),
+        (part | {"If-Range": f"W/{tag}"}, 200),
+    ):
+        assert (await fetch(gateway, job_id, headers))[0].status == status, headers
+    for headers, status in (({"If-None-Match": tag}, 304), ({"If-Match": '"other"'}, 412), (part, 200)):
+        answer, body = await fetch(gateway, job_id, headers, method="HEAD")
+        assert (answer.status, body) == (status, b""), headers
 
 
 async def test_an_empty_result_is_sent_as_one(gateway: Gateway) -> None:

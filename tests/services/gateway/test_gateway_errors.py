@@ -9,7 +9,7 @@ import pytest
 
 from runtime.access import Credentials, read_access_file
 from services.gateway import remap, tokens
-from services.gateway.app import JSON_LIMIT_BYTES
+from services.gateway.json_bodies import JSON_LIMIT_BYTES
 from tests.services.gateway.running_gateway import Gateway
 
 PROTECTED = [(route.method, route.path) for route in remap.ROUTES if not route.path.endswith("/health")]
@@ -86,6 +86,26 @@ async def test_an_unexpected_exception_is_a_500_that_tells_nothing(
     logged = capsys.readouterr()
     assert "secret detail" in logged.out + logged.err
     assert request_id in logged.out + logged.err
+
+
+@pytest.mark.parametrize(
+    ("path", "form"), [("/api/v1/jobs", ["error", "message"]), ("/api/progress/a/stream", ["detail"])]
+)
+async def test_what_breaks_before_any_handler_is_a_500_that_tells_nothing_too(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: str, form: list[str]
+) -> None:
+    def explode(_: str) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(gateway.parts.access, "by_bearer", explode)
+    # An expectation is looked at before the application's middlewares are in place.
+    headers = gateway.key | {"Expect": "100-continue"}
+    async with gateway.client.get(gateway.url + path, headers=headers) as answer:
+        assert (answer.status, answer.headers["Server"]) == (500, "Alidade")
+        body = await answer.json()
+        assert list(body) == form
+        assert "secret" not in str(body)
+    assert "secret detail" in "".join(capsys.readouterr())
 
 
 async def test_a_request_keeps_the_id_it_came_with_if_it_is_one(gateway: Gateway) -> None:

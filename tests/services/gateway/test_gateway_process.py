@@ -73,7 +73,7 @@ def test_a_misspelt_setting_is_said_in_a_sentence() -> None:
         text=True,
         timeout=60,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "prot" in done.stderr.lower()
     assert "Traceback" not in done.stderr
 

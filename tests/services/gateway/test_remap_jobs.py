@@ -14,8 +14,8 @@ from contracts.jobs import Failure, JobKind, JobStatus, LogLine, Progress
 from contracts.work import WorkItem
 from runtime.clock import now
 from runtime.job_log import Recorded
+from runtime.refusals import Refusal
 from services.gateway.owned_jobs import cancel_job
-from services.gateway.refusals import Refusal
 from tests.services.gateway.running_gateway import Gateway
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")

@@ -30,6 +30,8 @@ class Upstream:
         self.requests.append(request)
         if request.path.endswith("/missing/stream"):
             return web.json_response({"detail": "Job not found"}, status=404)
+        if request.path.endswith("/over/stream"):
+            return web.Response(status=204)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
         await response.prepare(request)
         try:
@@ -98,6 +100,23 @@ async def test_a_client_that_leaves_a_silent_stream_is_noticed(streaming: Gatewa
 
 async def test_what_the_notifier_refuses_is_refused(streaming: Gateway) -> None:
     assert await streaming.get("/api/progress/missing/stream") == (404, {"detail": "Job not found"})
+
+
+async def test_who_has_heard_the_end_is_told_not_to_come_back(streaming: Gateway) -> None:
+    url = f"{streaming.url}/api/progress/over/stream"
+    async with streaming.client.get(url, headers=streaming.key) as answer:
+        assert (answer.status, await answer.read()) == (204, b"")
+
+
+async def test_streams_are_for_get_only_and_other_paths_are_not_there(streaming: Gateway, upstream: Upstream) -> None:
+    for path in PATHS:
+        for method in ("HEAD", "POST", "OPTIONS"):
+            async with streaming.client.request(method, streaming.url + path, headers=streaming.key) as answer:
+                assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+    for path in ("/api/progress", "/api/progress/abc", "/api/progress/abc/stream/", "/api/stream/progress/abc/basic"):
+        status, body = await streaming.get(path)
+        assert (status, list(body)) == (404, ["detail"])
+    assert upstream.requests == []
 
 
 async def test_a_stop_ends_streams(

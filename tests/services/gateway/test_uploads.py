@@ -1,18 +1,23 @@
 """Uploads: streamed, checked, and gone without a trace when anything is wrong with them."""
 
 import asyncio
+import io
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
 
 from contracts import keys
-from contracts.jobs import JobKind
-from contracts.uploads import Dataset
+from contracts.errors import ErrorCode
+from contracts.jobs import Failure, JobKind
+from contracts.uploads import Dataset, Inspection
 from deploy.local.ports import reserve_ports
 from runtime.access import Access
 from runtime.object_store import ObjectStore, StoreAddress
 from runtime.settings import Settings
+from services.gateway import uploads
+from services.ingest.step import Inspector
 from tests.services.gateway.running_gateway import (
     CAPTURE_FILES,
     UPLOAD_LIMIT_BYTES,
@@ -128,10 +133,80 @@ async def test_other_content_types_are_a_400(gateway: Gateway, content_type: str
     assert (status, answer["error"]) == (400, "Bad Request")
 
 
-async def test_what_ingest_refuses_is_a_400_with_its_reason_and_is_removed(gateway: Gateway) -> None:
-    status, body = await gateway.upload(b"this is no archive" * 10)
-    assert (status, body) == (400, {"error": "Bad Request", "message": "This is not a ZIP archive."})
+@pytest.mark.parametrize(
+    "content",
+    [
+        # An end record has 22 bytes: whoever looks for it in less seeks to before the start.
+        *(b"P" * size_bytes for size_bytes in (1, 4, 21, 22, 23)),
+        b"PK\x05\x06",
+        b"PK\x03\x04" + bytes(18),
+        b"this is no archive" * 10,
+        capture_zip()[:-1],
+        capture_zip()[1:],
+    ],
+)
+async def test_what_is_no_archive_is_a_400_with_ingests_reason_and_is_removed(gateway: Gateway, content: bytes) -> None:
+    status, body = await gateway.upload(content)
+    assert (status, body["error"]) == (400, "Bad Request")
+    assert "ZIP" in str(body["message"])
     assert len(gateway.inspections.asked) == 1
+    assert await gateway.stored_keys() == []
+
+
+@pytest.mark.parametrize("left_out", CAPTURE_FILES)
+async def test_an_archive_without_a_required_file_is_a_400_that_names_it(gateway: Gateway, left_out: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in CAPTURE_FILES:
+            if name != left_out:
+                archive.writestr(name, b"content")
+    status, body = await gateway.upload(packed.getvalue())
+    assert (status, body["error"]) == (400, "Bad Request")
+    assert left_out in str(body["message"])
+    assert await gateway.stored_keys() == []
+
+
+async def test_an_ingest_without_its_store_is_a_503_and_the_upload_is_removed(gateway: Gateway) -> None:
+    with reserve_ports(1) as reserved:
+        nowhere = StoreAddress(f"http://127.0.0.1:{reserved.ports[0]}", "key", "secret", "bucket")
+    async with ObjectStore(nowhere) as dead:
+        gateway.inspections.inspector = Inspector(dead)
+        headers = gateway.key | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        url = f"{gateway.url}/api/v1/upload"
+        async with gateway.client.post(url, data=form(capture_zip()), headers=headers) as answer:
+            body = await answer.json()
+            assert (answer.status, body["error"]) == (503, "Service Unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+    assert "127.0.0.1" not in body["message"]
+    assert await gateway.stored_keys() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        (ErrorCode.DEPENDENCY_UNAVAILABLE, 503, "Service Unavailable"),
+        (ErrorCode.NOT_FOUND, 503, "Service Unavailable"),
+        (ErrorCode.PRECONDITION_FAILED, 503, "Service Unavailable"),
+        (ErrorCode.INTERNAL, 500, "Internal Server Error"),
+        (ErrorCode.UNSAFE_ARCHIVE, 400, "Bad Request"),
+        (ErrorCode.MISSING_FILE, 400, "Bad Request"),
+    ],
+)
+async def test_whose_fault_it_is_decides_on_the_status(
+    gateway: Gateway, code: ErrorCode, status: int, error: str
+) -> None:
+    failure = Failure(code=code, message="Told by ingest.")
+    gateway.inspections.instead = Inspection(error=failure).model_dump_json().encode()
+    found, body = await gateway.upload(capture_zip())
+    assert (found, body["error"]) == (status, error)
+    assert ("Told by ingest." in str(body["message"])) == (status == 400)
+    assert await gateway.stored_keys() == []
+
+
+async def test_an_answer_of_ingest_that_cannot_be_read_is_a_500_and_the_upload_is_removed(gateway: Gateway) -> None:
+    gateway.inspections.instead = b"{"
+    status, body = await gateway.upload(capture_zip())
+    assert (status, body["error"]) == (500, "Internal Server Error")
     assert await gateway.stored_keys() == []
 
 
@@ -192,6 +267,40 @@ async def test_a_chunked_upload_that_passes_the_limit_is_a_413_at_once_and_leave
         assert "1 MB" in body["message"]
     assert await gateway.stored_keys() == []
     assert await dangling_parts(gateway) == []
+
+
+async def test_a_form_that_is_long_by_empty_parts_is_a_413(gateway: Gateway) -> None:
+    empty = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="x"\r\n\r\n\r\n'.encode()
+    body = empty * (3 * UPLOAD_LIMIT_BYTES // len(empty))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        # Of no announced length.
+        for start in range(0, len(body), 1 << 16):
+            yield body[start : start + (1 << 16)]
+
+    try:
+        status, answer = await post_raw(gateway, chunks())
+    except aiohttp.ClientConnectionError:
+        # The answer was on its way while we were still sending.
+        return
+    assert (status, answer["error"]) == (413, "Payload Too Large")
+
+
+async def test_a_sender_that_falls_silent_is_a_408_and_leaves_nothing(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "STALL_S", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    head = (
+        f"POST /api/v1/upload HTTP/1.1\r\nHost: gateway\r\nAuthorization: {gateway.key['Authorization']}\r\n"
+        f"Content-Length: 100000\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+    )
+    writer.write(head.encode() + form(b"x" * 1000)[:500])
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 5.0)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"error": "Request Timeout"' in answer
+    assert await gateway.stored_keys() == []
 
 
 async def test_a_file_of_exactly_the_limit_is_taken_and_one_byte_more_is_not(gateway: Gateway) -> None:

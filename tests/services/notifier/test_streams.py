@@ -50,8 +50,19 @@ async def everything(url: str, headers: dict[str, str]) -> list[ServerSentEvent]
         return [event async for event in events]
 
 
+def heard_of(notifier: Notifier, recorded: Recorded) -> Recorded:
+    """Some milliseconds later: what is written reaches a notifier's view by itself, but no test waits for that."""
+    notifier.view.learn(recorded)
+    return recorded
+
+
 async def started_job(notifier: Notifier, owner: str = "ada") -> Recorded:
-    return await advance(notifier.job_log, await notifier.job_log.create(new_job(owner)), 30)
+    """A job at 30 %."""
+    return heard_of(notifier, await advance(notifier.job_log, await notifier.job_log.create(new_job(owner)), 30))
+
+
+async def finished_job(notifier: Notifier, owner: str = "ada") -> Recorded:
+    return heard_of(notifier, await complete(notifier.job_log, await started_job(notifier, owner)))
 
 
 async def test_the_present_state_comes_first_then_every_change_then_the_end(notifier: Notifier) -> None:
@@ -72,7 +83,7 @@ async def test_the_present_state_comes_first_then_every_change_then_the_end(noti
 
 
 async def test_the_document_s_client_path_serves_the_same(notifier: Notifier) -> None:
-    done = await complete(notifier.job_log, await started_job(notifier))
+    done = await finished_job(notifier)
     at_other_path = f"{notifier.url}/api/stream/progress/{done.job.job_id}"
     there = await everything(at_other_path, notifier.as_ada)
     here = await everything(notifier.path(done), {"X-API-Key": notifier.key_of_ada})
@@ -124,31 +135,45 @@ async def test_the_query_resumes_too_and_an_id_of_zero_replays_the_history(notif
 
 @pytest.mark.parametrize("nonsense", ["99999999999", "abc", "-3", ""])
 async def test_an_id_that_is_none_of_ours_gets_the_present_state(notifier: Notifier, nonsense: str) -> None:
-    done = await complete(notifier.job_log, await started_job(notifier))
+    done = await finished_job(notifier)
     heard = await everything(notifier.path(done), {**notifier.as_ada, "Last-Event-ID": nonsense})
     assert [event.event for event in heard] == ["message", "complete"]
 
 
 async def test_an_id_older_than_the_log_gets_the_present_state(bus: Bus, notifier: Notifier) -> None:
     first = await notifier.job_log.create(new_job())
-    last = await complete(notifier.job_log, await advance(notifier.job_log, first, 50))
+    last = heard_of(notifier, await complete(notifier.job_log, await advance(notifier.job_log, first, 50)))
     await bus.jetstream.purge_stream("JOBS", seq=last.sequence)
     heard = await everything(notifier.path(last), {**notifier.as_ada, "Last-Event-ID": str(first.sequence)})
     assert [event.event for event in heard] == ["message", "complete"]
 
 
 async def test_who_has_heard_the_end_is_told_not_to_come_back(notifier: Notifier) -> None:
-    done = await complete(notifier.job_log, await started_job(notifier))
+    done = await finished_job(notifier)
     headers = {**notifier.as_ada, "Last-Event-ID": str(done.sequence)}
     async with aiohttp.ClientSession() as session, session.get(notifier.path(done), headers=headers) as response:
         assert response.status == 204
+
+
+async def test_that_also_holds_at_a_notifier_that_lags_behind(notifier: Notifier) -> None:
+    last = await started_job(notifier)
+    # From here on its view is not told of anything: the end was heard at another replica.
+    await notifier.view.__aexit__(None, None, None)
+    done = await complete(notifier.job_log, last)
+    headers = {**notifier.as_ada, "Last-Event-ID": str(done.sequence)}
+    async with (
+        asyncio.timeout(IN_TIME_S),
+        aiohttp.ClientSession() as session,
+        session.get(notifier.path(done), headers=headers) as response,
+    ):
+        assert (response.status, await response.read()) == (204, b"")
 
 
 async def test_a_failure_is_an_error_event_with_its_reason(notifier: Notifier) -> None:
     last = await started_job(notifier)
     failure = Failure(code=ErrorCode.NO_MODEL, message="No two pictures overlap.")
     job = last.job.changed(now(), status=JobStatus.FAILED, error=failure)
-    failed = await notifier.job_log.write(last, EventType.FAILED, job)
+    failed = heard_of(notifier, await notifier.job_log.write(last, EventType.FAILED, job))
     _, error = await everything(notifier.path(failed), notifier.as_ada)
     assert error.event == "error"
     assert json.loads(error.data)["error"] == "No two pictures overlap."
@@ -173,7 +198,7 @@ async def test_the_basic_stream_has_the_documented_form(notifier: Notifier) -> N
 async def test_a_cancelled_job_ends_the_basic_stream_with_its_word(notifier: Notifier) -> None:
     last = await started_job(notifier)
     job = last.job.changed(now(), status=JobStatus.CANCELLED)
-    await notifier.job_log.write(last, EventType.CANCELLED, job)
+    heard_of(notifier, await notifier.job_log.write(last, EventType.CANCELLED, job))
     [end] = await everything(notifier.path(last) + "/basic", notifier.as_ada)
     assert (end.event, end.data) == ("error", "cancelled")
 
@@ -187,6 +212,9 @@ async def test_a_cancelled_job_ends_the_basic_stream_with_its_word(notifier: Not
         ({"Authorization": "Bearer wrong"}, 403),
         ({"X-API-Key": "wrong"}, 403),
         ({"X-API-Key": "\udcff"}, 403),
+        ({"X-API-Key": ""}, 401),
+        ({"Authorization": "Bearer a b"}, 401),
+        ({"Authorization": "Bearer \udcff"}, 403),
     ],
 )
 async def test_who_has_no_key_stays_outside(notifier: Notifier, headers: dict[str, str], status: int) -> None:
@@ -214,9 +242,34 @@ async def test_paths_and_methods_that_do_not_exist_are_answered_in_json(notifier
         assert "detail" in await response.json()
 
 
+async def test_what_breaks_is_a_500_that_tells_nothing(
+    notifier: Notifier, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def explode(_: str) -> None:
+        raise RuntimeError("secret detail")
+
+    last = await started_job(notifier)
+    monkeypatch.setattr(notifier.view, "find", explode)
+    async with aiohttp.ClientSession(headers=notifier.as_ada) as session, session.get(notifier.path(last)) as response:
+        assert response.status == 500
+        assert "secret" not in str(await response.json())
+    assert "secret detail" in "".join(capsys.readouterr())
+
+
+async def test_what_breaks_within_a_stream_cuts_it(notifier: Notifier) -> None:
+    last = await started_job(notifier)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with asyncio.timeout(IN_TIME_S), listening(notifier.path(last), notifier.as_ada) as events:
+            await anext(events)
+            broken = last.job.changed(now(), progress=last.job.progress.model_copy(update={"step": "no such step"}))
+            await notifier.job_log.write(last, EventType.PROGRESSED, broken)
+            async for _ in events:
+                pass
+
+
 async def test_anonymous_hears_anonymous_jobs_only(bus: Bus, tmp_path: Path) -> None:
     async with running_notifier(bus, tmp_path, NotifierSettings(), anonymous="loopback") as notifier:
-        done = await complete(notifier.job_log, await started_job(notifier, ANONYMOUS_OWNER))
+        done = await finished_job(notifier, ANONYMOUS_OWNER)
         assert len(await everything(notifier.path(done), {})) == 2
         assert await _refusal(notifier.path(await started_job(notifier)), {}) == 404
         assert await _refusal(notifier.path(done), {"X-API-Key": "wrong"}) == 403
