@@ -12,7 +12,8 @@ from runtime.job_view import JobView
 from runtime.service import run_service
 from runtime.settings import Settings
 from runtime.worker_service import WorkerParts, serve_worker
-from services.ingest.step import CaptureStep, Inspector
+from services.ingest.cloud_step import CloudStep, look_into_cloud
+from services.ingest.step import CaptureStep, IngestStep, Inspector, look_into_capture
 
 SERVICE = "ingest"
 
@@ -22,14 +23,24 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         SERVICE,
         settings,
         stop,
-        preload=("services.ingest.entry",),
-        build_step=lambda parts: CaptureStep(parts.store, parts.children),
+        preload=("services.ingest.entry", "services.ingest.cloud_entry"),
+        build_step=_build_step,
         extras=_answer_and_keep_house,
     )
 
 
+def _build_step(parts: WorkerParts) -> IngestStep:
+    return IngestStep(
+        {
+            JobKind.CAPTURE: CaptureStep(parts.store, parts.children),
+            JobKind.BUILDING: CloudStep(parts.store, parts.children),
+        }
+    )
+
+
 async def _answer_and_keep_house(parts: WorkerParts, stack: AsyncExitStack) -> None:
-    await parts.bus.answer(subjects.inspect(JobKind.CAPTURE), SERVICE, Inspector(parts.store).answer)
+    for kind, look in ((JobKind.CAPTURE, look_into_capture), (JobKind.BUILDING, look_into_cloud)):
+        await parts.bus.answer(subjects.inspect(kind), SERVICE, Inspector(parts.store, look).answer)
     view = await stack.enter_async_context(JobView(parts.bus, parts.job_log))
     custodian = Custodian(parts.store, view, parts.job_log, parts.settings.retention)
     sweeping = asyncio.create_task(custodian.run())

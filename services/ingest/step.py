@@ -1,13 +1,15 @@
 """Ingest on the bus: answers what is in an upload, and turns an upload into its canonical form."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from typing import BinaryIO
 
 from pydantic import JsonValue
 
 from contracts import keys
-from contracts.capture_settings import CaptureSettings
+from contracts.capture_settings import CaptureRequest, CaptureSettings
 from contracts.errors import AlidadeError, ErrorCode, UserError
-from contracts.jobs import Failure, Job, ResultFile
+from contracts.jobs import Failure, Job, JobKind, ResultFile
 from contracts.manifests import StepManifest
 from contracts.uploads import Dataset, Inspection, InspectRequest
 from runtime.logs import get_logger
@@ -15,6 +17,7 @@ from runtime.object_store import ObjectNotFound, ObjectStore
 from runtime.stage_child import StageChildren
 from runtime.stage_work import StageWork
 from runtime.step_outputs import StepOutputs, StepRecord, recipe_of, write_stage_manifest
+from runtime.worker import Step
 from services.ingest.archive import inspect_archive
 
 log = get_logger(__name__)
@@ -55,6 +58,8 @@ class CaptureStep:
         Raises UserError if the capture cannot be used or its upload has expired.
         """
         request = work.job.request
+        if not isinstance(request, CaptureRequest):
+            raise TypeError(f"a {request.kind} job is not a capture")
         work.step("initializing")
         work.log("Pipeline started")
         dataset = await self._dataset(request.dataset_id)
@@ -63,9 +68,9 @@ class CaptureStep:
         outputs = StepOutputs(self._store, "ingest", dataset.dataset_id)
         manifest = await outputs.find(STEP, recipe)
         if manifest is None:
-            await self._convert(work, dataset, outputs, recipe)
+            await self._convert(work, dataset, request.settings, outputs, recipe)
         else:
-            _repeat(work, manifest)
+            repeat(work, manifest)
         key = keys.step_manifest(dataset.dataset_id, STEP, recipe)
         await write_stage_manifest(self._store, work.job.job_id, "ingest", {STEP: key}, {"frames": frames})
         return ()
@@ -84,7 +89,9 @@ class CaptureStep:
                 field="dataset_id",
             ) from None
 
-    async def _convert(self, work: StageWork, dataset: Dataset, outputs: StepOutputs, recipe: str) -> None:
+    async def _convert(
+        self, work: StageWork, dataset: Dataset, settings: CaptureSettings, outputs: StepOutputs, recipe: str
+    ) -> None:
         archive = work.scratch / "upload.zip"
         await self._store.get_file(dataset.key, archive)
         folder = work.scratch / STEP
@@ -94,25 +101,47 @@ class CaptureStep:
 
         arguments: dict[str, JsonValue] = {
             "archive": str(archive),
-            "settings": work.job.request.settings.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json"),
             "out": str(folder),
         }
         await self._children.run(work, ENTRY, arguments, keep)
 
 
+class IngestStep:
+    """The first stage of every kind of job: hands on to what knows the kind."""
+
+    def __init__(self, steps: Mapping[JobKind, Step]) -> None:
+        self._steps = steps
+
+    async def run(self, work: StageWork) -> tuple[ResultFile, ...]:
+        return await self._steps[work.job.kind].run(work)
+
+    async def clean_up(self, job: Job) -> None:
+        await self._steps[job.kind].clean_up(job)
+
+
+Look = Callable[[BinaryIO, InspectRequest], tuple[str, ...]]
+"""Looks into an upload and lists its files. Raises UserError if it cannot be used."""
+
+
+def look_into_capture(file: BinaryIO, _: InspectRequest) -> tuple[str, ...]:
+    """The files of a capture's archive. Reads its directory by ranges, never the whole of it."""
+    return inspect_archive(file).files
+
+
 class Inspector:
     """Answers the gateway's question about an upload within the upload's own request."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, look: Look) -> None:
         self._store = store
+        self._look = look
 
     async def answer(self, question: bytes) -> bytes:
-        """`InspectRequest` in, `Inspection` out. Reads the archive's directory by ranges, never the whole of it."""
+        """`InspectRequest` in, `Inspection` out."""
         request = InspectRequest.model_validate_json(question)
         try:
             file = await self._store.ranged_file(request.key)
-            found = await asyncio.to_thread(inspect_archive, file)
-            answer = Inspection(files=found.files)
+            answer = Inspection(files=await asyncio.to_thread(self._look, file, request))
         except UserError as error:
             answer = Inspection(error=Failure(code=error.code, message=error.message, field=error.field))
         except AlidadeError as error:
@@ -126,7 +155,7 @@ async def read_dataset(store: ObjectStore, dataset_id: str) -> Dataset:
     return Dataset.model_validate_json(await store.get_bytes(keys.dataset(dataset_id), _DATASET_LIMIT_BYTES))
 
 
-def _repeat(work: StageWork, manifest: StepManifest) -> None:
+def repeat(work: StageWork, manifest: StepManifest) -> None:
     """Say again what the step said when it was computed."""
     work.step(manifest.step)
     for warning in manifest.warnings:

@@ -3,7 +3,7 @@
 from pydantic import JsonValue
 
 from contracts import keys
-from contracts.capture_settings import CaptureSettings
+from contracts.capture_settings import CaptureRequest, CaptureSettings
 from contracts.errors import ErrorCode, UserError
 from contracts.jobs import Job, ResultFile
 from contracts.manifests import StepManifest
@@ -47,6 +47,8 @@ class SfmStep:
         Raises UserError if the capture yields no model.
         """
         request = work.job.request
+        if not isinstance(request, CaptureRequest):
+            raise TypeError(f"sfm cannot do a {request.kind} job")
         ingested = await read_stage_manifest(self._store, work.job.job_id, "ingest")
         outputs = StepOutputs(self._store, "sfm", request.dataset_id)
         conversion = await self._restore_capture(work, outputs, ingested.steps["conversion"])

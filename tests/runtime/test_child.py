@@ -349,7 +349,7 @@ async def test_words_that_are_no_text_and_words_without_end_pass() -> None:
 
 
 PARENT = """
-import asyncio, sys
+import asyncio, sys, threading, time
 from runtime.child import ChildLimits, ChildProcess, ChildProgram, ChildTask, run_child
 
 async def heard(message):
@@ -360,6 +360,9 @@ async def main():
     task = ChildTask("child_cases:" + sys.argv[1], {"pids": sys.argv[2], "own_session": False})
     await run_child(task, on_message=heard, limits=ChildLimits(1 << 40, 1e6), cancel=asyncio.Event(), child=child)
 
+for _ in range(100):
+    # A process closes its files when its last thread ends, which may be long after its first one did.
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 asyncio.run(main())
 """
 

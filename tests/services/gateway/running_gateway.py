@@ -26,7 +26,7 @@ from runtime.settings import Settings
 from services.gateway.app import build_app
 from services.gateway.parts import Parts
 from services.gateway.server import GatewayRunner
-from services.ingest.step import Inspector
+from services.ingest.step import Inspector, look_into_capture
 
 UPLOAD_LIMIT_BYTES = 1 << 20
 CAPTURE_FILES = ("rgb.mp4", "odometry.csv", "camera_matrix.csv")
@@ -169,7 +169,7 @@ async def running_gateway(gateway_settings: Settings, access: Access, store: Obj
         job_log = JobLog(bus, "gateway")
         async with JobView(bus, job_log) as view:
             parts = Parts(gateway_settings, access, bus, store, job_log, view)
-            inspections = InspectAnswers(Inspector(store))
+            inspections = InspectAnswers(Inspector(store, look_into_capture))
             subscription = await bus.answer(subjects.inspect(JobKind.CAPTURE), "ingest", inspections.reply)
             runner = GatewayRunner(build_app(parts), shutdown_s=2.0)
             await runner.setup()

@@ -24,7 +24,7 @@ from runtime.clock import now
 from runtime.job_log import JobLog
 from runtime.object_store import ObjectStore
 from runtime.settings import BusSettings
-from services.ingest.step import Inspector
+from services.ingest.step import Inspector, look_into_capture
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 RESULT = b"PK the archive that a worker delivered" * 1000
@@ -94,7 +94,7 @@ async def served(tmp_path: Path, nats_url: str, store: ObjectStore) -> AsyncIter
     api_key = create_access_file(tmp_path / "access.json").api_key
     with gateway_process(tmp_path, nats_url, store.address) as process:
         async with await Bus.connect(BusSettings(url=nats_url), "test") as bus:
-            await bus.answer(subjects.inspect(JobKind.CAPTURE), "ingest", Inspector(store).answer)
+            await bus.answer(subjects.inspect(JobKind.CAPTURE), "ingest", Inspector(store, look_into_capture).answer)
             yield Served(process, api_key, bus, store)
         assert process.stop() == 0
         assert "Traceback" not in process.stderr.read_text()

@@ -17,7 +17,7 @@ from runtime.access import Access
 from runtime.object_store import ObjectStore, StoreAddress
 from runtime.settings import Settings
 from services.gateway import uploads
-from services.ingest.step import Inspector
+from services.ingest.step import Inspector, look_into_capture
 from tests.services.gateway.running_gateway import (
     CAPTURE_FILES,
     UPLOAD_LIMIT_BYTES,
@@ -170,7 +170,7 @@ async def test_an_ingest_without_its_store_is_a_503_and_the_upload_is_removed(ga
     with reserve_ports(1) as reserved:
         nowhere = StoreAddress(f"http://127.0.0.1:{reserved.ports[0]}", "key", "secret", "bucket")
     async with ObjectStore(nowhere) as dead:
-        gateway.inspections.inspector = Inspector(dead)
+        gateway.inspections.inspector = Inspector(dead, look_into_capture)
         headers = gateway.key | {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
         url = f"{gateway.url}/api/v1/upload"
         async with gateway.client.post(url, data=form(capture_zip()), headers=headers) as answer:
