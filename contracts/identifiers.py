@@ -5,6 +5,7 @@ import secrets
 import uuid
 
 HEX12 = re.compile(r"[0-9a-f]{12}")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def new_dataset_id() -> str:
@@ -15,6 +16,11 @@ def new_dataset_id() -> str:
 def new_capture_job_id() -> str:
     """Twelve hex digits, as in the ReMap document."""
     return secrets.token_hex(6)
+
+
+def new_uuid_job_id() -> str:
+    """A UUID, as in the Cloud2BIM document."""
+    return str(uuid.uuid4())
 
 
 def new_event_id() -> str:

@@ -34,6 +34,8 @@ _FOLDER = Path(__file__).parent
 SCHEMAS = _FOLDER / "schemas"
 EXAMPLES = _FOLDER / "examples"
 _WORDS = frozenset({"description", "title", "default", "examples"})
+_NAMED = ("/properties", "/$defs")
+"""Below these a name is one that we gave, not one of JSON Schema."""
 
 
 class Topic(Frozen):
@@ -262,7 +264,7 @@ def breaking_changes(old: JsonValue, new: JsonValue, path: str = "") -> list[str
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for name, value in old.items():
-            if name in _WORDS:
+            if name in _WORDS and not path.endswith(_NAMED):
                 continue
             if name not in new:
                 found.append(f"{path}/{name} is gone")

@@ -16,6 +16,8 @@ class InspectRequest(Message):
     key: str
     etag: str
     size_bytes: int
+    file_name: str | None = None
+    """As the sender calls the file, without folders: where the content leaves its kind open, the name may tell."""
 
 
 class Inspection(Message):

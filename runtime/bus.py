@@ -4,8 +4,8 @@ What is worked around in the client library (nats-py 2.16), and why:
 - a publish whose acknowledgement is lost may or may not have been stored: it is repeated with the same id, and the
   server's deduplication makes that harmless;
 - a pull in flight stays deaf after the server restarts: pulls are short, so the next one hears again;
-- a pull that the client has given up may still be answered (the server stalled), and the message then waits unseen in
-  the subscription: every pull has an inbox of its own, and the server drops a pull whose inbox nobody listens to;
+- a pull that was given up may still be answered, when the server or the connection stalled, and the message would wait
+  unseen in the subscription: every pull has an inbox of its own, and what comes late is handed back;
 - the client connects for as long as it takes, and so would never say that nobody is there: we give it a time limit;
 - the default error callback prints a traceback for every reconnect attempt: ours logs one line.
 """
@@ -13,6 +13,7 @@ What is worked around in the client library (nats-py 2.16), and why:
 import asyncio
 import contextlib
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -53,6 +54,8 @@ _SUBJECT_IS_FULL = "maximum messages per subject exceeded"
 _CONNECT_S = 10.0
 _PULL_GRACE_S = 1.0
 """How much longer than the server the client waits for the end of a pull."""
+_UNANSWERED_PULLS = 100
+"""Pulls that were given up and may still be answered: with one every two seconds, those of some minutes."""
 _NO_WORK = frozenset({StatusCode.NO_MESSAGES, StatusCode.REQUEST_TIMEOUT})
 _DEDUPLICATION_S = 120.0
 _PUBLISH_TRIES = 5
@@ -80,6 +83,7 @@ class Bus:
         self._client = client
         self._settings = settings
         self._on_reconnect: list[Callable[[], None]] = []
+        self._unanswered: deque[Subscription] = deque()
         self.jetstream: JetStreamContext = client.jetstream(timeout=_PUBLISH_TIMEOUT_S)
 
     @classmethod
@@ -239,31 +243,42 @@ class Bus:
         if not self._client.is_connected:
             # The client would keep the pull for later, and one for every try.
             raise DependencyUnavailable("The connection to the bus is lost.")
-        inbox = self._client.new_inbox()
-        try:
-            subscription = await self._client.subscribe(inbox)
-            try:
-                return await self._pulled(service, inbox, subscription, timeout_s)
-            finally:
-                await subscription.unsubscribe()
-        except (nats.errors.Error, OSError) as error:
-            raise DependencyUnavailable(f"The bus gives no work: {error!r}.") from error
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
 
-    async def _pulled(self, service: str, inbox: str, subscription: Subscription, timeout_s: float) -> Msg | None:
+        async def on_answer(message: Msg) -> None:
+            if not answer.done():
+                answer.set_result(message)
+            elif JetStreamContext.is_status_msg(message) is None:
+                log.info("late_work_handed_back", subject=message.subject)
+                with contextlib.suppress(nats.errors.Error):
+                    await message.nak()
+
+        inbox = self._client.new_inbox()
         wanted = {"batch": 1, "expires": int(timeout_s * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK_STREAM}.{subjects.consumer(service)}"
-        await self._client.publish(subject, json.dumps(wanted).encode(), inbox)
         try:
-            # The server ends the pull itself, and says so: its end cannot cross with a message.
-            message = await subscription.next_msg(timeout_s + _PULL_GRACE_S)
+            subscription = await self._client.subscribe(inbox, cb=on_answer)
+            try:
+                await self._client.publish(subject, json.dumps(wanted).encode(), inbox)
+                # The server ends the pull itself, and says so: its end cannot cross with a message.
+                async with asyncio.timeout(timeout_s + _PULL_GRACE_S):
+                    message = await answer
+            finally:
+                if answer.cancel() or answer.cancelled():
+                    await self._listen_on(subscription)
+                else:
+                    await subscription.unsubscribe()
         except TimeoutError:
             return None
-        status = JetStreamContext.is_status_msg(message)
-        if status is None:
-            return message
-        if status in _NO_WORK:
-            return None
-        raise DependencyUnavailable(f"The bus refuses to give work: {message.headers}.")
+        except (nats.errors.Error, OSError) as error:
+            raise DependencyUnavailable(f"The bus gives no work: {error!r}.") from error
+        return _work_in(message)
+
+    async def _listen_on(self, given_up: Subscription) -> None:
+        """For a while, so that what comes late is handed back."""
+        self._unanswered.append(given_up)
+        if len(self._unanswered) > _UNANSWERED_PULLS:
+            await self._unanswered.popleft().unsubscribe()
 
     async def _ensure_streams(self) -> None:
         for config in _streams(self._settings):
@@ -292,6 +307,16 @@ class Bus:
         log.info("bus_reconnected", address=self.address)
         for callback in self._on_reconnect:
             callback()
+
+
+def _work_in(answer: Msg) -> Msg | None:
+    """The answer to a pull, or None if it says that there is no work. Raises DependencyUnavailable."""
+    status = JetStreamContext.is_status_msg(answer)
+    if status is None:
+        return answer
+    if status in _NO_WORK:
+        return None
+    raise DependencyUnavailable(f"The bus refuses to give work: {answer.headers}.")
 
 
 def _streams(settings: BusSettings) -> tuple[StreamConfig, ...]:

@@ -179,13 +179,17 @@ def die_with_parent(parent_pid: int) -> None:
     """Asks Linux to kill this process when its parent ends (prctl(2)); elsewhere the lifeline alone does it."""
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _set_parent_death_signal(signal.SIGKILL)
     # It may have ended before the request, and then no signal ever comes. (A parent that is 1 lives in a container.)
     if os.getppid() != parent_pid:
         os._exit(1)
     # When memory runs out, the kernel shall take the child and not the worker that would report it.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _set_parent_death_signal(number: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def watch_lifeline(lifeline: int) -> None:
@@ -203,6 +207,9 @@ def watch_lifeline(lifeline: int) -> None:
             fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
             fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+            # Now it would do harm: a parent's threads may end before its files are closed, and if this process were
+            # killed first, nobody would be left to be told of the lifeline's end, and the grandchildren lived on.
+            _set_parent_death_signal(0)
 
 
 def _kill_group_at_end_of(lifeline: int) -> None:

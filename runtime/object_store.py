@@ -19,9 +19,9 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -106,6 +106,8 @@ class Transfer:
 
     files: int
     size_bytes: int
+    sizes_bytes: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Of each file, by its path relative to the folder."""
 
 
 class ObjectStore:
@@ -308,23 +310,34 @@ class ObjectStore:
         return ObjectUpload(self, key, content_type)
 
     async def put_many(self, folder: Path, prefix: str) -> Transfer:
-        """Uploads every file below `folder` in parallel; `folder/a/b.png` becomes `prefix` + `a/b.png`."""
+        """Uploads every file below `folder` in parallel; `folder/a/b.png` becomes `prefix` + `a/b.png`.
+
+        What comes into the folder meanwhile is not uploaded, and what leaves it before its turn neither.
+        """
         files = await self._in_thread(lambda: sorted(path for path in folder.rglob("*") if path.is_file()))
+        sizes_bytes: dict[str, int] = {}
 
-        async def put(path: Path) -> int:
-            return await self.put_file(prefix + path.relative_to(folder).as_posix(), path)
+        async def put(path: Path) -> None:
+            name = path.relative_to(folder).as_posix()
+            with contextlib.suppress(FileNotFoundError):
+                sizes_bytes[name] = await self.put_file(prefix + name, path)
 
-        return await _in_parallel(put, files)
+        await _in_parallel(put, files)
+        return _transfer(sizes_bytes)
 
     async def get_many(self, prefix: str, folder: Path) -> Transfer:
         """Downloads every object below `prefix` in parallel into `folder`, the inverse of `put_many`."""
         wanted = [info async for info in self.list(prefix)]
 
-        async def get(info: ObjectInfo) -> int:
-            await self._download(info, folder / relative_path(info.key, prefix))
-            return info.size_bytes
+        sizes_bytes: dict[str, int] = {}
 
-        return await _in_parallel(get, wanted)
+        async def get(info: ObjectInfo) -> None:
+            path = relative_path(info.key, prefix)
+            await self._download(info, folder / path)
+            sizes_bytes[path.as_posix()] = info.size_bytes
+
+        await _in_parallel(get, wanted)
+        return _transfer(sizes_bytes)
 
     async def sweep_dangling_uploads(self, older_than_s: float) -> int:
         """Aborts multipart uploads that began more than `older_than_s` seconds ago (a killed process leaves them)."""
@@ -639,16 +652,17 @@ def list_page(found: Iterator[T]) -> list[T]:
     return list(itertools.islice(found, 1000))
 
 
-async def _in_parallel(move: Callable[[T], Awaitable[int]], items: list[T]) -> Transfer:
+def _transfer(sizes_bytes: Mapping[str, int]) -> Transfer:
+    return Transfer(len(sizes_bytes), sum(sizes_bytes.values()), sizes_bytes)
+
+
+async def _in_parallel(move: Callable[[T], Awaitable[None]], items: list[T]) -> None:
     """Runs `move` over `items`, a few at a time; the first failure cancels the rest and is raised as it is."""
     waiting = iter(items)
-    size_bytes = 0
 
     async def worker() -> None:
-        nonlocal size_bytes
         for item in waiting:
-            moved = await move(item)
-            size_bytes += moved
+            await move(item)
 
     workers = [asyncio.ensure_future(worker()) for _ in range(min(FILES_IN_FLIGHT, len(items)))]
     try:
@@ -657,7 +671,6 @@ async def _in_parallel(move: Callable[[T], Awaitable[int]], items: list[T]) -> T
         for task in workers:
             task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    return Transfer(files=len(items), size_bytes=size_bytes)
 
 
 def relative_path(key: str, prefix: str) -> Path:

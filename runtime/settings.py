@@ -82,6 +82,10 @@ class GatewaySettings(_Group):
     remap_port: Annotated[int, Field(ge=0, le=65535)] | None = 5000
     """The ReMap API's documented port, served besides `port`; null for none."""
     upload_limit_bytes: Annotated[int, Field(ge=1)] = 10 * GIB
+    cloud_limit_bytes: Annotated[int, Field(ge=1)] = 10 * GIB
+    """Largest point cloud that is taken."""
+    rate_limit_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Point clouds that one client may submit a minute, as many of them at once; null for no limit."""
     inspect_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     notifier_url: str = "http://127.0.0.1:8010"
     """Where the streams of Server-Sent Events are forwarded to."""

@@ -48,10 +48,10 @@ class _Listener:
                 self.work.performance(_performance(usage))
                 self.work.progress(done, total, operation)
             case Logged(text):
-                self.record.lines.append(text)
+                self.record.log(text)
                 self.work.log(text)
             case Warned(text):
-                self.record.warnings.append(text)
+                self.record.warn(text)
                 self.work.warn(text)
             case StepFinished(name):
                 await self.on_finished(name, self.record)

@@ -5,9 +5,11 @@ and the revision of the code. The manifest is written after the last file and is
 finds a complete output of one single computation.
 """
 
+import asyncio
 import hashlib
 import json
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +27,8 @@ from runtime.object_store import ObjectNotFound, ObjectStore
 log = get_logger(__name__)
 
 _MANIFEST_LIMIT_BYTES = 16 << 20
+_LINES_KEPT = 1000
+_WARNINGS_KEPT = 50
 
 
 def recipe_of(step: str, revision: int, parameters: Mapping[str, JsonValue], inputs: Mapping[str, str]) -> str:
@@ -40,6 +44,16 @@ class StepRecord:
     began: float = field(default_factory=time.monotonic)
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def log(self, line: str) -> None:
+        """Keep a line, as long as there are not too many to be said again."""
+        if len(self.lines) < _LINES_KEPT:
+            self.lines.append(line)
+
+    def warn(self, line: str) -> None:
+        """The same for a warning."""
+        if len(self.warnings) < _WARNINGS_KEPT:
+            self.warnings.append(line)
 
 
 class StepOutputs:
@@ -66,28 +80,37 @@ class StepOutputs:
         return StepManifest.model_validate_json(await self._store.get_bytes(key, _MANIFEST_LIMIT_BYTES))
 
     async def restore(self, manifest: StepManifest, folder: Path) -> None:
-        """Bring the files of an output into `folder`. Raises ObjectNotFound if one of them has expired."""
+        """Bring the files of an output into `folder`.
+
+        Raises ObjectNotFound if one of them has expired; then the folder is not left behind.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        await self._store.get_many(manifest.prefix, folder)
-        missing = [file.path for file in manifest.files if not (folder / file.path).is_file()]
-        if missing:
-            raise ObjectNotFound(manifest.prefix + missing[0])
+        try:
+            await self._fetch(manifest, folder)
+        except ObjectNotFound:
+            await asyncio.to_thread(shutil.rmtree, folder)
+            raise
         metrics.STEPS_REUSED.labels(self._service, manifest.step).inc()
 
+    async def _fetch(self, manifest: StepManifest, folder: Path) -> None:
+        received = await self._store.get_many(manifest.prefix, folder)
+        missing = [file.path for file in manifest.files if file.path not in received.sizes_bytes]
+        if missing:
+            raise ObjectNotFound(manifest.prefix + missing[0])
+
     async def keep(self, step: str, recipe: str, folder: Path, record: StepRecord) -> StepManifest:
-        """Store the files of `folder` as the output of a step, then its manifest."""
+        """Store the files of `folder` as the output of a step, then its manifest.
+
+        The next step may be at work already: what it leaves in the folder for a while is not part of the output.
+        """
         prefix = keys.step_copy(self._dataset_id, step, recipe, secrets.token_hex(4))
         seconds = time.monotonic() - record.began
-        await self._store.put_many(folder, prefix)
+        stored = await self._store.put_many(folder, prefix)
         manifest = StepManifest(
             step=step,
             recipe=recipe,
             prefix=prefix,
-            files=tuple(
-                StoredFile(path=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size)
-                for path in sorted(folder.rglob("*"))
-                if path.is_file()
-            ),
+            files=tuple(StoredFile(path=path, size_bytes=size) for path, size in sorted(stored.sizes_bytes.items())),
             seconds=round(seconds, 3),
             lines=tuple(record.lines),
             warnings=tuple(record.warnings),

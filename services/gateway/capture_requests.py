@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationError
 from contracts.capture_settings import CaptureRequest, CaptureSettings, Colorspace
 from contracts.errors import ErrorCode, UserError
 from contracts.model import Frozen
+from services.gateway.allowed_values import allowed
 from services.gateway.json_bodies import shown, shown_name
 
 COLORSPACE_FIELDS = ("input_colorspace", "output_colorspace")
@@ -111,37 +112,9 @@ def _complaint(name: str, value: JsonValue, top_level: frozenset[str]) -> str:
     return f"{where} is {shown(value)}; it must be {_ALLOWED[name]}."
 
 
-def _allowed(schema: dict[str, JsonValue], definitions: dict[str, JsonValue]) -> str:
-    """What a JSON Schema allows, in words."""
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        target = definitions[reference.rsplit("/", 1)[1]]
-        assert isinstance(target, dict)
-        return _allowed(target, definitions)
-    options = schema.get("anyOf")
-    if isinstance(options, list):
-        return " or ".join(_allowed(option, definitions) for option in options if isinstance(option, dict))
-    values = schema.get("enum")
-    if isinstance(values, list):
-        return "one of " + ", ".join(str(value) for value in values)
-    if schema["type"] in ("number", "integer"):
-        return _allowed_number(schema)
-    return {"boolean": "true or false", "string": "a string", "null": "null"}[str(schema["type"])]
-
-
-def _allowed_number(schema: dict[str, JsonValue]) -> str:
-    bounds = [
-        f"{words} {schema[keyword]:g}"
-        for keyword, words in (("exclusiveMinimum", "above"), ("minimum", "at least"), ("maximum", "at most"))
-        if isinstance(schema.get(keyword), int | float)
-    ]
-    name = "a whole number" if schema["type"] == "integer" else "a number"
-    return f"{name} {' and '.join(bounds)}".strip()
-
-
 def _allowed_by_name() -> dict[str, str]:
     schema = CaptureSettings.model_json_schema()
-    return {name: _allowed(entry, schema.get("$defs", {})) for name, entry in schema["properties"].items()}
+    return {name: allowed(entry, schema.get("$defs", {})) for name, entry in schema["properties"].items()}
 
 
 _ALLOWED = _allowed_by_name()

@@ -23,8 +23,10 @@ class InspectedUpload:
     files: tuple[str, ...]
 
 
-async def inspect_upload(store: ObjectStore, bus: Bus, kind: JobKind, key: str, timeout_s: float) -> InspectedUpload:
-    """Ask ingest what was uploaded.
+async def inspect_upload(
+    store: ObjectStore, bus: Bus, kind: JobKind, key: str, timeout_s: float, *, file_name: str | None = None
+) -> InspectedUpload:
+    """Ask ingest what was uploaded. `file_name` is what the sender calls it.
 
     Raises UserError with ingest's reason; DependencyUnavailable if ingest or the store behind it does not answer;
     AlidadeError if ingest is at fault.
@@ -32,7 +34,7 @@ async def inspect_upload(store: ObjectStore, bus: Bus, kind: JobKind, key: str, 
     stored = await store.stat(key)
     if stored is None:
         raise DependencyUnavailable(f"The upload {key} is not in the object store.")
-    question = InspectRequest(kind=kind, key=key, etag=stored.etag, size_bytes=stored.size_bytes)
+    question = InspectRequest(kind=kind, key=key, etag=stored.etag, size_bytes=stored.size_bytes, file_name=file_name)
     answer = await bus.request(subjects.inspect(kind), question.model_dump_json().encode(), timeout_s=timeout_s)
     inspection = Inspection.model_validate_json(answer)
     if inspection.error is not None:
@@ -81,3 +83,10 @@ async def find_dataset(store: ObjectStore, dataset_id: str, kind: JobKind, owner
     if dataset.owner != owner or dataset.kind is not kind:
         raise missing
     return dataset
+
+
+async def forget_upload(store: ObjectStore, dataset_id: str) -> None:
+    """Remove an upload that did not become a data set. Raises DependencyUnavailable."""
+    # The record first, in case it was written although its acknowledgement was lost.
+    await store.delete(keys.dataset(dataset_id))
+    await store.delete(keys.upload(dataset_id))

@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from contracts.model import Frozen
+from runtime.cloud2bim_errors import Cloud2bimError, cloud2bim_error
 from runtime.refusals import Detail, Refusal
 
 
@@ -25,13 +26,14 @@ class Dialect:
     """How an API words its errors."""
 
     name: str
-    prefix: str
+    prefixes: tuple[str, ...]
+    """The API's paths, with everything below them; of `/` only itself."""
     error_model: type[BaseModel]
-    error: Callable[[HTTPStatus, str], BaseModel]
+    error: Callable[[Refusal], BaseModel]
 
     def speaks(self, path: str) -> bool:
         """Whether `path` lies in this API."""
-        return path == self.prefix or path.startswith(self.prefix + "/")
+        return any(path == prefix or (prefix != "/" and path.startswith(prefix + "/")) for prefix in self.prefixes)
 
 
 # The words of the ReMap document where it has them; Python's own phrases change with its versions.
@@ -41,25 +43,32 @@ _REMAP_TYPES = {
 }
 
 
-def _remap_error(status: HTTPStatus, message: str) -> RemapError:
-    return RemapError(error=_REMAP_TYPES.get(status, status.phrase), message=message)
+def _remap_error(refusal: Refusal) -> RemapError:
+    kind = _REMAP_TYPES.get(refusal.status, refusal.status.phrase)
+    return RemapError(error=kind, message=refusal.message)
 
 
-def _detail(_: HTTPStatus, message: str) -> Detail:
-    return Detail(detail=message)
+def _detail(refusal: Refusal) -> Detail:
+    return Detail(detail=refusal.message)
 
 
-REMAP = Dialect("ReMap", "/api/v1", RemapError, _remap_error)
-DEFAULT = Dialect("default", "", Detail, _detail)
-_WITH_PREFIX = (REMAP,)
+REMAP = Dialect("ReMap", ("/api/v1",), RemapError, _remap_error)
+CLOUD2BIM = Dialect(
+    "Cloud2BIM",
+    ("/", "/submit", "/convert", "/status", "/results", "/api/progress", "/api/stream"),
+    Cloud2bimError,
+    cloud2bim_error,
+)
+DEFAULT = Dialect("default", (), Detail, _detail)
+_WITH_PATHS = (REMAP, CLOUD2BIM)
 
 
 def dialect_of(path: str) -> Dialect:
     """The dialect of the API that `path` belongs to."""
-    return next((dialect for dialect in _WITH_PREFIX if dialect.speaks(path)), DEFAULT)
+    return next((dialect for dialect in _WITH_PATHS if dialect.speaks(path)), DEFAULT)
 
 
 def error_response(path: str, refusal: Refusal) -> web.Response:
     """A refusal in the form of the API that `path` belongs to."""
-    body = dialect_of(path).error(refusal.status, refusal.message)
+    body = dialect_of(path).error(refusal)
     return web.json_response(body.model_dump(mode="json"), status=refusal.status, headers=refusal.headers)

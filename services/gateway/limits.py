@@ -1,10 +1,22 @@
 """How much is taken in, and how more than that is refused."""
 
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
 
 from runtime.refusals import Refusal
+
+FORM_OVERHEAD_BYTES = 64 << 10
+"""Boundaries, part headers and small fields around the file itself."""
+
+
+@dataclass(frozen=True)
+class UploadLimit:
+    """How large a form may be: the file in it, and all that comes with the file."""
+
+    file_bytes: int
+    beside_bytes: int = FORM_OVERHEAD_BYTES
 
 
 def refuse_if_announced_too_large(request: web.Request, what: str, limit_bytes: int, overhead_bytes: int = 0) -> None:

@@ -17,6 +17,7 @@ DOCUMENT = web.AppKey("openapi", dict[str, JsonValue])
 _REFS = "#/components/schemas/{model}"
 _PARAMETERS = {
     "job_id": "As answered when the job was started",
+    "file": "Name of a file that the job delivers",
     "asset": "Name of a file that the documentation page needs",
 }
 _SECURITY: dict[Admission, list[JsonValue]] = {
@@ -50,7 +51,7 @@ def build_document(routes: Iterable[Route]) -> dict[str, JsonValue]:
         "info": {
             "title": "Alidade",
             "version": version("alidade"),
-            "summary": "Captures become COLMAP models.",
+            "summary": "Captures become COLMAP models, laser scans become IFC buildings.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -130,13 +131,16 @@ def _request_body(body: JsonBody | FormBody, refs: Mapping[_ModelKey, JsonValue]
         case JsonBody(model, example):
             media: JsonValue = {"schema": refs[model, "validation"], "example": _plain(example)}
             return {"required": True, "content": {"application/json": media}}
-        case FormBody(field, description):
-            file: JsonValue = {
-                "type": "string",
-                "contentMediaType": "application/octet-stream",
-                "description": description,
+        case FormBody(files):
+            properties: dict[str, JsonValue] = {
+                file.field: {
+                    "type": "string",
+                    "contentMediaType": "application/octet-stream",
+                    "description": file.description,
+                }
+                for file in files
             }
-            schema: JsonValue = {"type": "object", "required": [field], "properties": {field: file}}
+            schema: JsonValue = {"type": "object", "required": list(properties), "properties": properties}
             return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 

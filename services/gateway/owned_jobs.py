@@ -5,12 +5,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from contracts.capture_settings import CaptureRequest
 from contracts.errors import DependencyUnavailable, Superseded
 from contracts.events import EventType
-from contracts.identifiers import HEX12, new_capture_job_id
-from contracts.jobs import Job, JobKind, JobStatus, LogLine
-from contracts.pipelines import CAPTURE, PIPELINES
+from contracts.identifiers import HEX12, UUID, new_capture_job_id, new_uuid_job_id
+from contracts.jobs import Job, JobKind, JobStatus, LogLine, Request
+from contracts.pipelines import PIPELINES
 from runtime.clock import now
 from runtime.job_log import JobLog, Recorded
 from runtime.job_view import JobView
@@ -21,9 +20,11 @@ _CANCEL_PAUSE_S = 0.05
 _CREATE_TRIES = 3
 _LOGS_KEPT = 256
 _NO_JOB = "Job not found."
+_NEW_ID = {JobKind.CAPTURE: new_capture_job_id, JobKind.BUILDING: new_uuid_job_id}
+_ID_FORM = {JobKind.CAPTURE: HEX12, JobKind.BUILDING: UUID}
 
 
-async def submit_capture(job_log: JobLog, view: JobView, request: CaptureRequest, owner: str) -> Job:
+async def submit_job(job_log: JobLog, view: JobView, request: Request, owner: str) -> Job:
     """Store a new job and queue its work. When this returns, the job survives whatever happens.
 
     Raises DependencyUnavailable.
@@ -34,19 +35,21 @@ async def submit_capture(job_log: JobLog, view: JobView, request: CaptureRequest
     return recorded.job
 
 
-async def _create(job_log: JobLog, request: CaptureRequest, owner: str) -> Recorded:
+async def _create(job_log: JobLog, request: Request, owner: str) -> Recorded:
+    kind = JobKind(request.kind)
+    first = PIPELINES[kind].stages[0]
     for _ in range(_CREATE_TRIES):
         moment = now()
         job = Job(
-            job_id=new_capture_job_id(),
-            kind=JobKind.CAPTURE,
+            job_id=_NEW_ID[kind](),
+            kind=kind,
             owner=owner,
-            stage=CAPTURE.stages[0].service,
+            stage=first.service,
             request=request,
             created_at=moment,
             updated_at=moment,
         )
-        line = LogLine(time=moment, message="Job queued", step=CAPTURE.stages[0].steps[0].label)
+        line = LogLine(time=moment, message="Job queued", step=first.steps[0].label)
         try:
             return await job_log.create(job, [line])
         except Superseded:
@@ -57,7 +60,7 @@ async def _create(job_log: JobLog, request: CaptureRequest, owner: str) -> Recor
 
 async def find_job(view: JobView, job_id: str, kind: JobKind, owner: str) -> Recorded:
     """The owner's job. Raises Refusal (404) if there is none, or if it is somebody else's."""
-    recorded = await view.find(job_id) if HEX12.fullmatch(job_id) else None
+    recorded = await view.find(job_id) if _ID_FORM[kind].fullmatch(job_id) else None
     return _owned(recorded, kind, owner)
 
 

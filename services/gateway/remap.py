@@ -12,14 +12,15 @@ from contracts.jobs import JobKind, JobStatus
 from runtime.admission import Admission
 from runtime.clock import now
 from runtime.logs import get_logger
-from runtime.object_store import ObjectStore
 from runtime.refusals import Refusal, not_found
+from runtime.settings import GatewaySettings
 from services.gateway import uploads
 from services.gateway.capture_requests import ProcessRequest, capture_request
-from services.gateway.datasets import find_dataset, inspect_upload, record_dataset
+from services.gateway.datasets import find_dataset, forget_upload, inspect_upload, record_dataset
 from services.gateway.downloads import send_file
 from services.gateway.json_bodies import read_json_object
-from services.gateway.owned_jobs import LogReader, cancel_job, find_job, submit_capture
+from services.gateway.limits import UploadLimit
+from services.gateway.owned_jobs import LogReader, cancel_job, find_job, submit_job
 from services.gateway.parts import owner_of, parts_of
 from services.gateway.remap_views import (
     DatasetUploaded,
@@ -33,7 +34,7 @@ from services.gateway.remap_views import (
     job_in_list,
     job_logs,
 )
-from services.gateway.routes import Answer, FormBody, JsonBody, RequestHeader, Route
+from services.gateway.routes import RANGE_HEADERS, Answer, FormBody, FormFile, JsonBody, Route
 
 log = get_logger(__name__)
 
@@ -54,28 +55,27 @@ async def health(_: web.Request) -> web.Response:
     return _json(Health(timestamp=now()), headers={"Cache-Control": "no-store"})
 
 
+def _upload_limit(settings: GatewaySettings) -> UploadLimit:
+    return UploadLimit(settings.upload_limit_bytes)
+
+
 async def upload(request: web.Request) -> web.Response:
     parts = parts_of(request)
     gateway = parts.settings.gateway
-    uploads.refuse_announced_upload(request, gateway.upload_limit_bytes)
+    limit = _upload_limit(gateway)
+    uploads.refuse_announced_upload(request, limit)
     dataset_id = new_dataset_id()
     key = keys.upload(dataset_id)
-    await uploads.store_form_file(request, FORM_FIELD, parts.store, key, gateway.upload_limit_bytes)
+    await uploads.store_form_file(request, FORM_FIELD, parts.store, key, limit)
     try:
         inspected = await inspect_upload(parts.store, parts.bus, JobKind.CAPTURE, key, gateway.inspect_timeout_s)
         uploads.refuse_if_sender_left(request)
         dataset = await record_dataset(parts.store, dataset_id, owner_of(request), inspected)
     except BaseException:
-        await parts.store.finish_in_background(_forget(parts.store, dataset_id))
+        await parts.store.finish_in_background(forget_upload(parts.store, dataset_id))
         raise
     log.info("dataset_created", dataset_id=dataset_id, size_bytes=dataset.size_bytes, files=len(dataset.files))
     return _json(DatasetUploaded(dataset_id=dataset_id, files=dataset.files), HTTPStatus.CREATED)
-
-
-async def _forget(store: ObjectStore, dataset_id: str) -> None:
-    """The record first, in case it was written although its acknowledgement was lost."""
-    await store.delete(keys.dataset(dataset_id))
-    await store.delete(keys.upload(dataset_id))
 
 
 async def process(request: web.Request) -> web.Response:
@@ -83,7 +83,7 @@ async def process(request: web.Request) -> web.Response:
     asked = capture_request(await read_json_object(request))
     owner = owner_of(request)
     await find_dataset(parts.store, asked.dataset_id, JobKind.CAPTURE, owner)
-    job = await submit_capture(parts.job_log, parts.view, asked, owner)
+    job = await submit_job(parts.job_log, parts.view, asked, owner)
     log.info("job_submitted", job_id=job.job_id, dataset_id=asked.dataset_id, owner=owner)
     return _json(ProcessingStarted(job_id=job.job_id, status=job.status), HTTPStatus.ACCEPTED)
 
@@ -153,8 +153,8 @@ ROUTES: tuple[Route, ...] = (
             Answer(408, "The sender fell silent"),
             Answer(413, "File too large"),
         ),
-        body=FormBody(FORM_FIELD, "ZIP archive that holds the capture"),
-        streams_body=True,
+        body=FormBody((FormFile(FORM_FIELD, "ZIP archive that holds the capture"),)),
+        upload_limit=_upload_limit,
     ),
     Route(
         "POST",
@@ -223,12 +223,7 @@ ROUTES: tuple[Route, ...] = (
             Answer(412, "The result is another one than `If-Match` names"),
             Answer(416, "The range lies beyond the end", None, ("Content-Range",)),
         ),
-        request_headers=(
-            RequestHeader("Range", "One range of bytes, for instance `bytes=1048576-`"),
-            RequestHeader("If-Range", "Send the range only if the `ETag` is still this one"),
-            RequestHeader("If-Match", "Send only if the `ETag` is this one"),
-            RequestHeader("If-None-Match", "Send only if the `ETag` is another one"),
-        ),
+        request_headers=RANGE_HEADERS,
     ),
     Route(
         "POST",

@@ -10,6 +10,7 @@ from contracts.capture_settings import CaptureSettings
 from contracts.jobs import Job, JobStatus, LogLine
 from contracts.model import Frozen
 from contracts.pipelines import PIPELINES
+from services.gateway.job_progress import percent
 
 
 def timestamp_text(moment: datetime) -> str:
@@ -86,13 +87,6 @@ class JobLogs(Frozen):
 class JobCancelled(Frozen):
     job_id: str
     status: Literal[JobStatus.CANCELLED] = JobStatus.CANCELLED
-
-
-def percent(job: Job) -> int:
-    """Whole percent, rounded down: 100 means done."""
-    if job.status is JobStatus.COMPLETED:
-        return 100
-    return min(int(job.progress.percent), 99)
 
 
 def current_step(job: Job) -> str:

@@ -9,6 +9,8 @@ from aiohttp import web
 from pydantic import BaseModel, JsonValue
 
 from runtime.admission import Admission
+from runtime.settings import GatewaySettings
+from services.gateway.limits import UploadLimit
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,17 +34,33 @@ class JsonBody:
 
 
 @dataclass(frozen=True)
-class FormBody:
-    """A multipart/form-data request body with one file."""
+class FormFile:
+    """A file of a form."""
 
     field: str
     description: str
 
 
 @dataclass(frozen=True)
+class FormBody:
+    """A multipart/form-data request body of files."""
+
+    files: tuple[FormFile, ...]
+
+
+@dataclass(frozen=True)
 class RequestHeader:
     name: str
     description: str
+
+
+RANGE_HEADERS = (
+    RequestHeader("Range", "One range of bytes, for instance `bytes=1048576-`"),
+    RequestHeader("If-Range", "Send the range only if the `ETag` is still this one"),
+    RequestHeader("If-Match", "Send only if the `ETag` is this one"),
+    RequestHeader("If-None-Match", "Send only if the `ETag` is another one"),
+)
+"""What `downloads.send_file` looks at."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +77,8 @@ class Route:
     request_headers: tuple[RequestHeader, ...] = ()
     answers_head: bool = True
     """Whether a GET route answers HEAD too. A stream without an end does not."""
-    streams_body: bool = False
-    """The handler judges the request before its body is sent: `100 Continue` waits for that."""
+    upload_limit: Callable[[GatewaySettings], UploadLimit] | None = None
+    """Of a route that takes uploads, how large: `100 Continue` waits until what is announced is within it."""
 
     @property
     def path_parameters(self) -> list[str]:

@@ -66,7 +66,13 @@ class _Connection(web.RequestHandler):
 
 def _unreadable(status: HTTPStatus) -> web.Response:
     """Nobody can tell which API was meant, so each finds here the fields of its own form."""
-    body = {"error": status.phrase, "message": _UNREADABLE, "detail": _UNREADABLE}
+    body: dict[str, str | list[str]] = {
+        "error": status.phrase,
+        "message": _UNREADABLE,
+        "detail": _UNREADABLE,
+        "type": "bad_request",
+        "loc": [],
+    }
     return web.json_response(body, status=status)
 
 

@@ -22,7 +22,7 @@ from runtime.refusals import not_found
 from runtime.settings import NotifierSettings
 from services.notifier import frames
 from services.notifier.following import FeedEnded, newest_known, place_to_resume, states
-from services.notifier.progress_view import event_name, percentage, progress_data
+from services.notifier.progress_view import event_name, percentage, progress_data, status_word
 from services.notifier.refusals import errors_as_json
 from services.notifier.streams import ClientTooSlow, OpenStreams, Stream
 
@@ -62,7 +62,7 @@ class BasicFrames:
     def __call__(self, job: Job, sequence: int) -> bytes:
         name = event_name(job)
         if name != "progress":
-            return frames.message(job.status.value, event=name, event_id=sequence)
+            return frames.message(status_word(job), event=name, event_id=sequence)
         percent = percentage(job)
         if percent == self._last:
             return b""

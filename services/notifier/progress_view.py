@@ -13,6 +13,9 @@ from contracts.jobs import Job, JobKind, JobStatus
 from contracts.model import Frozen
 from contracts.pipelines import PIPELINES
 
+_COUNTED_IN_POINTS = frozenset({"loading_point_cloud", "preprocessing", "finalizing"})
+"""Steps of a building job that go through the points one by one. The others count walls, rooms and the like."""
+
 EventName = Literal["progress", "error", "complete"]
 
 
@@ -27,6 +30,7 @@ class ProgressPart(Frozen):
     estimated_remaining: str | None
     """`HH:MM:SS`, for the whole job."""
     processing_speed: str | None
+    """Of a building job in points; null where its step counts something else."""
 
 
 class PerformancePart(Frozen):
@@ -71,7 +75,7 @@ def progress_data(job: Job) -> ProgressData:
     data = ProgressData(
         job_id=job.job_id,
         kind=job.kind,
-        status=_status(job),
+        status=status_word(job),
         progress=_progress(job),
         performance=_performance(job),
         timestamp=_seconds_in_utc(job.updated_at),
@@ -106,15 +110,19 @@ def remaining_s(job: Job) -> float | None:
     return job.progress.remaining_s + later_percent * elapsed_s / job.progress.percent
 
 
-def _status(job: Job) -> str:
-    # The Cloud2BIM document has its own word for a job that waits.
-    waits_for_bim = job.kind is JobKind.BUILDING and job.status is JobStatus.QUEUED
-    return "pending" if waits_for_bim else job.status.value
+def status_word(job: Job) -> str:
+    """A job's status. For buildings one of the four in the document, whose clients wait for `completed` or `failed`."""
+    if job.kind is JobKind.BUILDING:
+        match job.status:
+            case JobStatus.QUEUED:
+                return "pending"
+            case JobStatus.CANCELLED:
+                return "failed"
+    return job.status.value
 
 
 def _progress(job: Job) -> ProgressPart:
     seconds = remaining_s(job)
-    speed = job.progress.items_per_s
     return ProgressPart(
         percentage=percentage(job),
         stage=job.progress.step,
@@ -123,12 +131,17 @@ def _progress(job: Job) -> ProgressPart:
         processed_items=job.progress.processed_items,
         total_items=job.progress.total_items,
         estimated_remaining=None if seconds is None else _clock_text(seconds),
-        processing_speed=None
-        if speed is None
-        else f"{speed:.3g} items/sec"
-        if speed < 100
-        else f"{speed:.0f} items/sec",
+        processing_speed=_speed(job),
     )
+
+
+def _speed(job: Job) -> str | None:
+    speed = job.progress.items_per_s
+    if speed is None:
+        return None
+    if job.kind is JobKind.BUILDING:
+        return f"{speed:.0f} points/sec" if job.progress.step in _COUNTED_IN_POINTS else None
+    return f"{speed:.3g} items/sec" if speed < 100 else f"{speed:.0f} items/sec"
 
 
 def _description(job: Job) -> str:

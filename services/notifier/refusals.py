@@ -3,7 +3,8 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from runtime.refusals import Detail, Refusal, refusal_of, refusal_of_http
+from runtime.cloud2bim_errors import cloud2bim_error
+from runtime.refusals import Refusal, refusal_of, refusal_of_http
 
 
 @web.middleware
@@ -13,11 +14,11 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except web.HTTPException as error:
         allowed = error.headers.get("Allow", "")
-        return _detail(refusal_of_http(error.status, error.reason, request.method, request.path, allowed))
+        return _answer(refusal_of_http(error.status, error.reason, request.method, request.path, allowed))
     except Exception as error:
-        return _detail(refusal_of(error, request.path))
+        return _answer(refusal_of(error, request.path))
 
 
-def _detail(refusal: Refusal) -> web.Response:
-    body = Detail(detail=refusal.message).model_dump()
+def _answer(refusal: Refusal) -> web.Response:
+    body = cloud2bim_error(refusal).model_dump(mode="json")
     return web.json_response(body, status=refusal.status, headers=refusal.headers)

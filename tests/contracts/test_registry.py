@@ -92,6 +92,13 @@ def test_breaking_changes_are_found_and_additive_ones_allowed(topic: Topic) -> N
     assert not _mutated(topic, "reworded")
 
 
+def test_a_property_may_be_called_like_a_word_of_the_schema() -> None:
+    old = {"properties": {"title": {"type": "string", "title": "Title"}}}
+    assert breaking_changes(old, {"properties": {}}) == ["/properties/title is gone"]
+    assert breaking_changes(old, {"properties": {"title": {"type": "integer"}}})
+    assert not breaking_changes(old, {"properties": {"title": {"type": "string"}}})
+
+
 def test_writing_refuses_to_break_a_published_schema(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(registry, "SCHEMAS", tmp_path)
     monkeypatch.setattr(registry, "EXAMPLES", tmp_path)

@@ -126,9 +126,10 @@ async def test_a_worker_whose_writes_went_unanswered_goes_on(
     """Its events were stored, but it never heard so. They are its own: nobody superseded it."""
     monkeypatch.setattr(bus_module, "_PUBLISH_TRIES", 1)
     far_bus.jetstream._timeout = 0.3
-    stored, finish = asyncio.Event(), asyncio.Event()
+    frozen, stored, finish = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def act(work: StageWork) -> None:
+        await frozen.wait()
         work.log("before")
         await stored.wait()
         work.log("after")
@@ -142,6 +143,7 @@ async def test_a_worker_whose_writes_went_unanswered_goes_on(
         with stage.view.feed(job.job_id, 1000) as feed:
             await asyncio.wait_for(step.began.wait(), 20)
             link.freeze("down")
+            frozen.set()
             await link.sent(b"PUB alidade.v1.jobs.", 3)
             link.thaw()
             stored.set()

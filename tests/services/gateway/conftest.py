@@ -9,7 +9,7 @@ from deploy.local.servers import WeedServer
 from runtime.access import Access, Credentials, create_access_file
 from runtime.object_store import ObjectStore
 from runtime.settings import AccessSettings, BusSettings, GatewaySettings, Settings
-from tests.services.gateway.running_gateway import UPLOAD_LIMIT_BYTES, Gateway, running_gateway
+from tests.services.gateway.running_gateway import CLOUD_LIMIT_BYTES, UPLOAD_LIMIT_BYTES, Gateway, running_gateway
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +50,19 @@ def gateway_settings(nats_url: str, access_settings: AccessSettings) -> Settings
     return Settings(
         bus=BusSettings(url=nats_url),
         access=access_settings,
-        gateway=GatewaySettings(upload_limit_bytes=UPLOAD_LIMIT_BYTES, inspect_timeout_s=10.0, remap_port=None, port=0),
+        gateway=GatewaySettings(
+            upload_limit_bytes=UPLOAD_LIMIT_BYTES,
+            cloud_limit_bytes=CLOUD_LIMIT_BYTES,
+            inspect_timeout_s=10.0,
+            remap_port=None,
+            port=0,
+        ),
     )
 
 
 @pytest.fixture
 async def gateway(gateway_settings: Settings, access: Access, store: ObjectStore) -> AsyncIterator[Gateway]:
-    """Takes uploads of up to 1 MB."""
+    """Takes captures of up to 1 MB, and clouds of up to 2 MB."""
     async with running_gateway(gateway_settings, access, store) as running:
         yield running
 

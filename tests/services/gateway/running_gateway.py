@@ -4,7 +4,7 @@ import contextlib
 import io
 import uuid
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from contracts import keys, subjects
+from contracts.building_settings import BuildingRequest
 from contracts.capture_settings import CaptureRequest, CaptureSettings
 from contracts.events import EventType
 from contracts.jobs import Job, JobKind, JobStatus, LogLine, Progress, ResultFile
@@ -26,9 +27,11 @@ from runtime.settings import Settings
 from services.gateway.app import build_app
 from services.gateway.parts import Parts
 from services.gateway.server import GatewayRunner
+from services.ingest.cloud_step import look_into_cloud
 from services.ingest.step import Inspector, look_into_capture
 
 UPLOAD_LIMIT_BYTES = 1 << 20
+CLOUD_LIMIT_BYTES = 2 << 20
 CAPTURE_FILES = ("rgb.mp4", "odometry.csv", "camera_matrix.csv")
 
 
@@ -66,6 +69,8 @@ class Gateway:
     access_file: Path
     api_key: str
     inspections: InspectAnswers
+    """Of captures."""
+    cloud_inspections: InspectAnswers
     owner: str
 
     @property
@@ -130,6 +135,22 @@ class Gateway:
         self.parts.view.learn(recorded)
         return recorded
 
+    async def building_job(self, owner: str | None = None, unknown: tuple[str, ...] = ()) -> Recorded:
+        """A queued building job, as another gateway might have made it."""
+        moment = now()
+        job = Job(
+            job_id=str(uuid.uuid4()),
+            kind=JobKind.BUILDING,
+            owner=owner or self.owner,
+            stage="ingest",
+            request=BuildingRequest(dataset_id="a1b2c3d4e5f6", file_name="scan.ptx", unknown_settings=unknown),
+            created_at=moment,
+            updated_at=moment,
+        )
+        recorded = await self.parts.job_log.create(job)
+        self.parts.view.learn(recorded)
+        return recorded
+
     async def change(
         self, last: Recorded, event_type: EventType, lines: tuple[LogLine, ...] = (), **changes: object
     ) -> Recorded:
@@ -161,6 +182,28 @@ class Gateway:
             finished_at=now(),
         )
 
+    async def completed_building(self, last: Recorded, files: Mapping[str, tuple[bytes, str]]) -> Recorded:
+        """A building job that has delivered `files`: their contents and types by name."""
+        results: list[ResultFile] = []
+        for name, (content, content_type) in files.items():
+            key = keys.result(last.job.job_id, 1, name)
+            await self.parts.store.put_bytes(key, content, content_type)
+            stored = await self.parts.store.stat(key)
+            assert stored is not None
+            results.append(
+                ResultFile(
+                    name=name, key=key, content_type=content_type, size_bytes=stored.size_bytes, etag=stored.etag
+                )
+            )
+        return await self.change(
+            last,
+            EventType.COMPLETED,
+            status=JobStatus.COMPLETED,
+            progress=Progress(percent=100, step="finalizing"),
+            results=tuple(results),
+            finished_at=now(),
+        )
+
 
 @contextlib.asynccontextmanager
 async def running_gateway(gateway_settings: Settings, access: Access, store: ObjectStore) -> AsyncIterator[Gateway]:
@@ -170,7 +213,11 @@ async def running_gateway(gateway_settings: Settings, access: Access, store: Obj
         async with JobView(bus, job_log) as view:
             parts = Parts(gateway_settings, access, bus, store, job_log, view)
             inspections = InspectAnswers(Inspector(store, look_into_capture))
-            subscription = await bus.answer(subjects.inspect(JobKind.CAPTURE), "ingest", inspections.reply)
+            clouds = InspectAnswers(Inspector(store, look_into_cloud))
+            subscriptions = [
+                await bus.answer(subjects.inspect(kind), "ingest", answers.reply)
+                for kind, answers in ((JobKind.CAPTURE, inspections), (JobKind.BUILDING, clouds))
+            ]
             runner = GatewayRunner(build_app(parts), shutdown_s=2.0)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -184,8 +231,10 @@ async def running_gateway(gateway_settings: Settings, access: Access, store: Obj
                     access_file=gateway_settings.access.file,
                     api_key=add_api_key(gateway_settings.access.file, owner),
                     inspections=inspections,
+                    cloud_inspections=clouds,
                     owner=owner,
                 )
             await runner.cleanup()
             if bus.is_connected:
-                await subscription.unsubscribe()
+                for subscription in subscriptions:
+                    await subscription.unsubscribe()

@@ -37,7 +37,10 @@ async def test_unknown_routes_are_answered_in_their_apis_form(gateway: Gateway) 
     for path in ("/api/v1", "/api/v1/", "/api/v1/nothing", "/api/v1/jobs/a/b/c"):
         status, body = await gateway.get(path, headers={})
         assert (status, body["error"], list(body)) == (404, "Not Found", ["error", "message"])
-    for path in ("/", "/nothing", "/api/v10/health", "/api"):
+    for path in ("/submit/", "/status", "/status/a/b", "/results/a", "/api/progress", "/api/stream/a"):
+        status, body = await gateway.get(path, headers={})
+        assert (status, body["type"], body["loc"], list(body)) == (404, "not_found", [], ["detail", "type", "loc"])
+    for path in ("/nothing", "/api/v10/health", "/api", "/submitted"):
         status, body = await gateway.get(path, headers={})
         assert (status, list(body)) == (404, ["detail"])
 
@@ -89,7 +92,7 @@ async def test_an_unexpected_exception_is_a_500_that_tells_nothing(
 
 
 @pytest.mark.parametrize(
-    ("path", "form"), [("/api/v1/jobs", ["error", "message"]), ("/api/progress/a/stream", ["detail"])]
+    ("path", "form"), [("/api/v1/jobs", ["error", "message"]), ("/api/progress/a/stream", ["detail", "type", "loc"])]
 )
 async def test_what_breaks_before_any_handler_is_a_500_that_tells_nothing_too(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: str, form: list[str]

@@ -205,6 +205,7 @@ async def test_what_is_not_http_is_a_400_with_the_fields_of_every_api(gateway: G
     content = json.loads(answer.body)
     assert content["error"] == "Bad Request"
     assert content["message"] == content["detail"]
+    assert (content["type"], content["loc"]) == ("bad_request", [])
     assert "not valid HTTP" in content["message"]
 
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import JsonValue
 
 from services.gateway.app import ROUTES, build_app
+from services.gateway.cloud2bim_views import Converting, Submitted
 from services.gateway.openapi import build_document
 from services.gateway.openapi_30 import as_openapi_30
 from tests.services.gateway.running_gateway import Gateway, capture_zip
@@ -120,6 +121,54 @@ async def test_what_is_answered_is_what_the_document_says(gateway: Gateway) -> N
     validate((await gateway.post(f"{job}/cancel"))[1], "/api/v1/jobs/{job_id}/cancel", "post", "200")
     with pytest.raises(jsonschema.ValidationError):
         validate(health | {"status": 5}, "/api/v1/health", "get", "200")
+
+
+def test_every_path_of_the_cloud2bim_document_is_there() -> None:
+    submitted = {"202", "400", "401", "403", "413", "422", "429", "500"}
+    documented = {
+        ("get", "/"): {"200"},
+        ("post", "/submit"): submitted,
+        ("post", "/convert"): submitted,
+        ("get", "/status/{job_id}"): {"200", "404"},
+        ("get", "/results/{job_id}/model.ifc"): {"200", "206", "304", "404", "416"},
+        ("get", "/results/{job_id}/point_mapping.json"): {"200", "206", "304", "404", "416"},
+        ("get", "/results/{job_id}/{file}"): {"200", "404"},
+        ("get", "/api/progress/{job_id}/stream"): {"200", "404"},
+        ("get", "/api/progress/{job_id}/stream/basic"): {"200", "404"},
+        ("get", "/api/stream/progress/{job_id}"): {"200", "404"},
+    }
+    for (method, path), statuses in documented.items():
+        assert statuses <= set(at("paths", path, method, "responses"))
+        error = at("paths", path, method, "responses", "500", "content", "application/json", "schema")
+        assert error == {"$ref": "#/components/schemas/Cloud2bimError"}
+    form = at("paths", "/submit", "post", "requestBody", "content", "multipart/form-data", "schema")
+    assert form["required"] == ["point_cloud_file", "config_file"]
+    assert at("paths", "/", "get")["security"] == []
+
+
+async def test_what_the_cloud2bim_api_answers_is_what_the_document_says(gateway: Gateway) -> None:
+    validate((await gateway.get("/"))[1], "/", "get", "200")
+    job = await gateway.building_job(unknown=("cell",))
+    path = f"/status/{job.job.job_id}"
+    validate((await gateway.get(path))[1], "/status/{job_id}", "get", "200")
+    result = f"/results/{job.job.job_id}/model.ifc"
+    validate((await gateway.get(result))[1], "/results/{job_id}/model.ifc", "get", "404")
+    validate((await gateway.post("/convert", {}))[1], "/convert", "post", "422")
+    mapping = {
+        "total_points": 2777608,
+        "mapped_points": 2456789,
+        "elements": [
+            {
+                "element_id": "wall_001",
+                "element_type": "IfcWall",
+                "point_indices": [1, 2, 3, 156, 157, 158],
+                "point_count": 125678,
+            }
+        ],
+    }
+    validate(mapping, "/results/{job_id}/point_mapping.json", "get", "200")
+    for answer, where in ((Submitted(job_id=job.job.job_id), "/submit"), (Converting(job_id="x"), "/convert")):
+        validate(answer.model_dump(mode="json"), where, "post", "202")
 
 
 async def test_the_page_loads_nothing_from_elsewhere(gateway: Gateway) -> None:

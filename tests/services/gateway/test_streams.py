@@ -115,7 +115,7 @@ async def test_streams_are_for_get_only_and_other_paths_are_not_there(streaming:
                 assert (answer.status, answer.headers["Allow"]) == (405, "GET")
     for path in ("/api/progress", "/api/progress/abc", "/api/progress/abc/stream/", "/api/stream/progress/abc/basic"):
         status, body = await streaming.get(path)
-        assert (status, list(body)) == (404, ["detail"])
+        assert (status, list(body)) == (404, ["detail", "type", "loc"])
     assert upstream.requests == []
 
 
@@ -140,7 +140,7 @@ async def test_without_a_notifier_it_is_a_503(gateway_settings: Settings, access
     ):
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) > 0
-        assert list(await answer.json()) == ["detail"]
+        assert list(await answer.json()) == ["detail", "type", "loc"]
 
 
 async def test_without_a_key_on_loopback_only(
@@ -156,7 +156,7 @@ async def test_without_a_key_on_loopback_only(
     public = Access(AccessSettings(file=gateway_settings.access.file), "0.0.0.0")
     async with running_gateway(streaming_settings, public, store) as gateway:
         status, body = await gateway.get(PATHS[0], {})
-        assert (status, list(body)) == (401, ["detail"])
+        assert (status, list(body)) == (401, ["detail", "type", "loc"])
         await upstream.to_send.put(b"")
         async with gateway.client.get(gateway.url + PATHS[0], headers=gateway.key) as answer:
             assert answer.status == 200

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from contracts.building_settings import BuildingRequest
 from contracts.capture_settings import CaptureRequest, CaptureSettings
 from contracts.events import EventType
-from contracts.identifiers import new_capture_job_id, new_dataset_id
+from contracts.identifiers import new_capture_job_id, new_dataset_id, new_uuid_job_id
 from contracts.jobs import Job, JobKind, JobStatus, Progress
 from runtime.access import Access, add_api_key, create_access_file
 from runtime.bus import Bus
@@ -86,6 +87,19 @@ def new_job(owner: str = "ada") -> Job:
         owner=owner,
         stage="ingest",
         request=CaptureRequest(dataset_id=new_dataset_id(), settings=CaptureSettings()),
+        created_at=moment,
+        updated_at=moment,
+    )
+
+
+def new_building_job(owner: str = "ada") -> Job:
+    moment = now()
+    return Job(
+        job_id=new_uuid_job_id(),
+        kind=JobKind.BUILDING,
+        owner=owner,
+        stage="ingest",
+        request=BuildingRequest(dataset_id=new_dataset_id(), file_name="scan.ptx"),
         created_at=moment,
         updated_at=moment,
     )

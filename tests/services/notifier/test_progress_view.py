@@ -8,7 +8,7 @@ import pytest
 from contracts.errors import ErrorCode
 from contracts.jobs import Failure, Job, JobStatus, Performance, Progress
 from services.notifier.progress_view import event_name, percentage, progress_data, remaining_s
-from tests.services.notifier.conftest import new_job
+from tests.services.notifier.conftest import new_building_job, new_job
 
 START = datetime(2026, 5, 26, 10, 30, 0, tzinfo=UTC)
 
@@ -102,3 +102,76 @@ def test_the_end_is_called_complete() -> None:
     done = job_at_work(status=JobStatus.COMPLETED)
     assert event_name(done) == "complete"
     assert progress_data(done).progress.stage_description == "Done"
+
+
+def building_at_work(step: str, **changes: object) -> Job:
+    progress = Progress(
+        percent=45.2, step=step, processed_items=450, total_items=1000, items_per_s=15_000.4, remaining_s=9.0
+    )
+    at_work = new_building_job().changed(
+        START + timedelta(seconds=100),
+        status=JobStatus.PROCESSING,
+        started_at=START,
+        progress=progress,
+        performance=Performance(cpu_percent=78.5, memory_percent=42.1, memory_used_mb=1024.0),
+    )
+    return at_work.model_copy(update=changes)
+
+
+def test_a_building_job_has_the_fields_of_the_document() -> None:
+    data = json.loads(progress_data(building_at_work("preprocessing")).model_dump_json())
+    documented = {
+        "job_id": str,
+        "status": str,
+        "progress": {
+            "percentage": int,
+            "stage": str,
+            "stage_description": str,
+            "estimated_remaining": str,
+            "processing_speed": str,
+        },
+        "performance": {"cpu_percent": float, "memory_percent": float, "memory_used_mb": float},
+        "timestamp": str,
+    }
+
+    def check(found: dict[str, object], wanted: dict[str, object]) -> None:
+        for name, form in wanted.items():
+            value = found[name]
+            if isinstance(form, dict):
+                assert isinstance(value, dict)
+                check(value, form)
+            else:
+                assert type(value) is form, name
+
+    check(data, documented)
+    assert data["progress"]["processing_speed"] == "15000 points/sec"
+    # The step needs 9 s; after its 40 % come 60 % at 100 s for 45.2 %.
+    assert data["progress"]["estimated_remaining"] == "00:02:22"
+
+
+@pytest.mark.parametrize(
+    ("step", "speed"),
+    [
+        ("loading_point_cloud", "15000 points/sec"),
+        ("finalizing", "15000 points/sec"),
+        ("wall_detection", None),
+        ("generating_ifc", None),
+    ],
+)
+def test_what_is_not_counted_in_points_has_no_speed_in_points(step: str, speed: str | None) -> None:
+    assert progress_data(building_at_work(step)).progress.processing_speed == speed
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "description"),
+    [
+        (JobStatus.QUEUED, "pending", "Detecting walls and openings"),
+        (JobStatus.PROCESSING, "processing", "Detecting walls and openings"),
+        (JobStatus.COMPLETED, "completed", "Job completed"),
+        (JobStatus.FAILED, "failed", "Job failed"),
+        (JobStatus.CANCELLED, "failed", "Job cancelled"),
+    ],
+)
+def test_a_building_job_has_one_of_the_documents_four_states(status: JobStatus, word: str, description: str) -> None:
+    data = progress_data(building_at_work("wall_detection", status=status))
+    assert (data.status, data.progress.stage_description) == (word, description)

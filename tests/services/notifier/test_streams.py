@@ -14,14 +14,21 @@ from httpx_sse._decoders import SSEDecoder
 
 from contracts.errors import ErrorCode
 from contracts.events import EventType
-from contracts.jobs import Failure, JobStatus
+from contracts.jobs import Failure, JobStatus, Progress
 from runtime.access import ANONYMOUS_OWNER
 from runtime.bus import Bus
 from runtime.clock import now
 from runtime.job_log import Recorded
 from runtime.metrics import SSE_CLIENTS, SSE_DROPPED
 from runtime.settings import NotifierSettings
-from tests.services.notifier.conftest import Notifier, advance, complete, new_job, running_notifier
+from tests.services.notifier.conftest import (
+    Notifier,
+    advance,
+    complete,
+    new_building_job,
+    new_job,
+    running_notifier,
+)
 
 IN_TIME_S = 10
 
@@ -203,6 +210,35 @@ async def test_a_cancelled_job_ends_the_basic_stream_with_its_word(notifier: Not
     assert (end.event, end.data) == ("error", "cancelled")
 
 
+async def test_the_basic_stream_of_a_building_is_the_documents_byte_for_byte_but_for_ids(notifier: Notifier) -> None:
+    last = await notifier.job_log.create(new_building_job())
+    at_work = last.job.changed(
+        now(), status=JobStatus.PROCESSING, progress=Progress(percent=45.3, step="wall_detection")
+    )
+    last = heard_of(notifier, await notifier.job_log.write(last, EventType.PROGRESSED, at_work))
+    async with (
+        asyncio.timeout(IN_TIME_S),
+        aiohttp.ClientSession(headers=notifier.as_ada) as session,
+        session.get(notifier.path(last) + "/basic") as response,
+    ):
+        received = await response.content.readuntil(b"data: 45\n\n")
+        await complete(notifier.job_log, last)
+        received += await response.read()
+    text = "".join(line for line in received.decode().splitlines(keepends=True) if not line.startswith("id: "))
+    assert text == "retry: 2000\n\nevent: progress\ndata: 45\n\nevent: complete\ndata: completed\n\n"
+
+
+async def test_a_cancelled_building_has_failed_on_both_streams(notifier: Notifier) -> None:
+    last = await notifier.job_log.create(new_building_job())
+    job = last.job.changed(now(), status=JobStatus.CANCELLED)
+    heard_of(notifier, await notifier.job_log.write(last, EventType.CANCELLED, job))
+    [end] = await everything(notifier.path(last) + "/basic", notifier.as_ada)
+    assert (end.event, end.data) == ("error", "failed")
+    unnamed, named = await everything(notifier.path(last), notifier.as_ada)
+    assert (unnamed.event, named.event) == ("message", "error")
+    assert json.loads(unnamed.data)["status"] == "failed"
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -239,7 +275,11 @@ async def test_paths_and_methods_that_do_not_exist_are_answered_in_json(notifier
     last = await started_job(notifier)
     async with aiohttp.ClientSession() as session, session.post(notifier.path(last)) as response:
         assert response.status == 405
-        assert "detail" in await response.json()
+        assert await response.json() == {
+            "detail": f"{response.url.path} does not take POST, only GET.",
+            "type": "method_not_allowed",
+            "loc": [],
+        }
 
 
 async def test_what_breaks_is_a_500_that_tells_nothing(
@@ -378,6 +418,8 @@ async def _refusal(url: str, headers: dict[str, str]) -> int:
     encoded = {name: value.encode("utf-8", "surrogateescape").decode("latin-1") for name, value in headers.items()}
     async with aiohttp.ClientSession() as session, session.get(url, headers=encoded) as response:
         body = await response.json()
-        assert list(body) == ["detail"]
+        assert list(body) == ["detail", "type", "loc"]
         assert body["detail"]
+        assert body["type"] in {"unauthorized", "forbidden", "not_found"}
+        assert body["loc"] == []
         return response.status
