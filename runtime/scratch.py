@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from contracts.errors import ConfigurationError
+
 
 class ScratchFolder:
     """A folder below `parent` that is the worker's own, and is gone when it leaves.
@@ -21,14 +23,24 @@ class ScratchFolder:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(_lock_of(self.path))
-        assert self._lock is not None, "a worker's name is its own"
-        self.path.mkdir()
+        """Raises ConfigurationError if the folder cannot be made."""
+        try:
+            self._make()
+        except OSError as error:
+            raise ConfigurationError(
+                f"The scratch folder {self.path} cannot be made: {error.strerror}. "
+                "Choose another with ALIDADE_WORKER__SCRATCH."
+            ) from error
         for other in self.path.parent.iterdir():
             if other.is_dir() and other != self.path:
                 _remove_if_dead(other)
         return self
+
+    def _make(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(_lock_of(self.path))
+        assert self._lock is not None, "a worker's name is its own"
+        self.path.mkdir()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -22,9 +22,12 @@ from runtime.child import (
     Warned,
     run_child,
 )
+from runtime.logs import get_logger
 from runtime.settings import WorkerSettings
 from runtime.stage_work import StageWork
 from runtime.step_outputs import StepRecord
+
+log = get_logger(__name__)
 
 _MIB = 1 << 20
 
@@ -92,8 +95,15 @@ class StageChildren:
             raise work.stop_reason or error from None
         finally:
             if not work.stopped.is_set():
-                await self._spare.prepare()
+                await self._prepare_again()
         return result.value
+
+    async def _prepare_again(self) -> None:
+        try:
+            await self._spare.prepare()
+        except OSError as error:
+            # Too many processes or open files, for instance: that is the next job's affair, not this one's.
+            log.warning("spare_not_started", reason=str(error))
 
 
 def _performance(usage: ChildUsage) -> Performance:

@@ -161,8 +161,9 @@ class Worker:
         try:
             item = WorkItem.model_validate_json(message.data)
         except ValidationError:
+            # Perhaps from a newer version, and a worker of that version will read it: it is not ours to throw away.
             log.exception("work_unreadable", subject=message.subject)
-            await message.term()
+            await _hand_back(message, self._settings.retry_limit_s)
             return
         metadata = message.metadata
         delivery = Delivery(sequence=metadata.sequence.stream, number=metadata.num_delivered)

@@ -197,7 +197,7 @@ def _is_void(layer: Layer, rivals: list[list[Layer]]) -> bool:
     for group in rivals:
         if group[0].floor_m > layer.floor_m + MIN_ROOM_HEIGHT_M:
             region = filled_region(np.any([other.tiles for other in group], axis=0), _CLOSING_TILES)
-            if (layer.tiles & region).sum() > 0.4 * layer.tiles.sum():
+            if abs(layer.ceiling_m - group[0].ceiling_m) < 0.05 or (layer.tiles & region).sum() > 0.4 * layer.tiles.sum():
                 return True
     return False
 

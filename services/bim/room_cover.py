@@ -71,7 +71,7 @@ def room_cover(cloud: WorkingCloud, layering: Layering, index: int, rows: Rows) 
     floor, has_floor = _raster(points[flat], floors, grid)
     away = ndimage.distance_transform_edt(~has_ceiling) * CELL_M if has_ceiling.any() else np.full(grid.shape, np.inf)
     # Terraces and paths outdoors may be as high as the floor.
-    indoors = storey.region.ravel()[tiles.cells(grid.centres().reshape(-1, 2))].reshape(grid.shape)
+    indoors = building_tiles(layering).ravel()[tiles.cells(grid.centres().reshape(-1, 2))].reshape(grid.shape)
     if layering.seen_from_outside:
         # From outside the open space is all around: façades face it, and the wall is behind them.
         cover = _open_air(points, grid, indoors)

@@ -1,5 +1,7 @@
 """How a point cloud is refused, and what no file may claim. Imports nothing heavy: the first look at an upload uses it."""
 
+from pathlib import PurePath
+
 from contracts.errors import ErrorCode, UserError
 
 FIELD = "point_cloud_file"
@@ -38,3 +40,9 @@ def shown(text: bytes, limit: int = 80) -> str:
     """Bytes of a file as a quote within a message: printable ASCII, cut."""
     plain = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in text[: limit + 1])
     return f"'{plain[:limit]}…'" if len(text) > limit else f"'{plain}'"
+
+
+def shown_name(file_name: str) -> str:
+    """A file's name within a message: without folders, printable, cut."""
+    plain = "".join(each if each.isprintable() else "·" for each in PurePath(file_name).name)
+    return plain[:100] or "The file"

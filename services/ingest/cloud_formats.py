@@ -6,7 +6,7 @@ from typing import BinaryIO, Literal
 
 from services.ingest.cloud_dialects import SAMPLE_BYTES, read_beginning
 from services.ingest.cloud_e57_header import read_e57_header
-from services.ingest.cloud_errors import bad_cloud, shown, unsupported
+from services.ingest.cloud_errors import bad_cloud, shown, shown_name, unsupported
 from services.ingest.cloud_las_header import read_las_header
 from services.ingest.cloud_pcd_header import read_pcd_header
 from services.ingest.cloud_ply_header import read_ply_header
@@ -86,7 +86,7 @@ def inspect_cloud(file: BinaryIO, file_name: str) -> CloudInspection:
     Raises UserError, field `point_cloud_file`: INVALID_CLOUD for an empty file, a damaged header, or a file that is no point
     cloud; UNSUPPORTED_FORMAT for clouds of a kind or variant that is not read.
     """
-    name = ascii(PurePath(file_name).name)[1:-1][:100] or "The file"
+    name = shown_name(file_name)
     size_bytes = file.seek(0, 2)
     if not size_bytes:
         raise bad_cloud(f"{name} is empty. Accepted are {ACCEPTED}.")

@@ -12,6 +12,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Colours = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
+MAX_WARNINGS = 30
+"""A file can have one for each of thousands of scans."""
 PIECE_POINTS = 1 << 18
 """Points handled at once: what a piece takes stays within a few megabytes."""
 
@@ -66,5 +68,8 @@ class Notes:
         self.kept: list[str] = []
 
     def warn(self, message: str) -> None:
-        self._report.warn(message)
-        self.kept.append(message)
+        if len(self.kept) == MAX_WARNINGS:
+            message = "There are more warnings of the same kinds."
+        if len(self.kept) <= MAX_WARNINGS:
+            self._report.warn(message)
+            self.kept.append(message)

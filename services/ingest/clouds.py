@@ -24,7 +24,7 @@ from contracts.progress import Reporter
 from services.ingest.cloud_arrays import rewrite
 from services.ingest.cloud_axes import find_up_axis
 from services.ingest.cloud_e57 import read_e57
-from services.ingest.cloud_errors import bad_cloud
+from services.ingest.cloud_errors import bad_cloud, shown_name
 from services.ingest.cloud_extent import MILLIMETRE_M, find_degeneracy, is_in_millimetres, robust_extent
 from services.ingest.cloud_formats import CloudFormat, CloudInspection, inspect_cloud
 from services.ingest.cloud_las import read_las
@@ -87,7 +87,7 @@ def main(settings: BuildingSettings, source: Path, file_name: str, out_dir: Path
     unlink_arrays(out_dir, (COLOURS_NAME, INTENSITY_NAME, SCAN_NAME, SOURCE_INDEX_NAME, CLOUD_MANIFEST_NAME))
     with source.open("rb") as file:
         cloud_format = inspect_cloud(file, file_name).format
-    with _open(cloud_format, source, file_name, out_dir, notes) as reading:
+    with _open(cloud_format, source, shown_name(file_name), out_dir, notes) as reading:
         writer = _read_all(reading, out_dir, settings, report)
     _check_counts(writer.counts, settings, notes)
     assert writer.origin is not None

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
 
 from contracts import subjects
-from contracts.errors import DependencyUnavailable, ErrorCode
+from contracts.errors import ConfigurationError, DependencyUnavailable, ErrorCode
 from contracts.events import CONTENT_TYPE, EventType, JobEvent, JobEventData, event_type_name
 from contracts.identifiers import new_event_id
 from contracts.jobs import JobStatus
@@ -468,3 +469,24 @@ async def test_names_that_are_no_text_do_not_end_a_job(stage: Stage, make_job) -
     assert (done.status, done.attempts) == (JobStatus.COMPLETED, 1)
     assert (await stage.messages(job.job_id))[:2] == ["skipped ?.png", "odd ?.png"]
     assert done.warnings == ("odd ?.png",)
+
+
+async def test_work_of_a_newer_version_is_left_for_a_newer_worker(stage: Stage, make_job) -> None:
+    step = Script(nothing)
+    job = make_job(stage="sfm")
+    newer = b'{"version": 1, "service": "sfm", "job_id": "0123456789ab", "kind": "hologram", "published_at": "2030-01-01T00:00:00Z"}'
+    await stage.bus.publish(
+        subjects.work("sfm", "0123456789ab"), newer, message_id=new_event_id(), content_type="application/json"
+    )
+    async with running(stage.worker("sfm", step)):
+        await stage.submit(job)
+        await stage.until(job.job_id, lambda j: j.status.is_final)
+    assert step.runs == [job.job_id]
+    assert (await _work_stream(stage.bus)).state.messages == 1
+
+
+async def test_a_scratch_folder_that_cannot_be_is_named(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    worker = stage.worker("sfm", Script(nothing), scratch=tmp_path / "file" / "scratch")
+    with pytest.raises(ConfigurationError, match="ALIDADE_WORKER__SCRATCH"):
+        await worker.run()

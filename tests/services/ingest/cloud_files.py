@@ -1,7 +1,7 @@
 """Tiny writers of point cloud files, a room to fill them with, and a reader of what became of them."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Heard:
 
     xyz: Floats
     """(n, 3)"""
-    colours: npt.NDArray[np.generic] | None
+    colours: np.ndarray | None
     intensity: npt.NDArray[np.float32] | None
     no_return: npt.NDArray[np.bool_]
     scan: npt.NDArray[np.int64]
@@ -208,7 +208,8 @@ def pcd_header(  # noqa: PLR0917
 
 def pack_lzf(data: bytes) -> bytes:
     """LZF with literal runs and copies, as simple as can be: the last place of each three bytes is remembered."""
-    out, literal, seen, at = bytearray(), bytearray(), {}, 0
+    out, literal, at = bytearray(), bytearray(), 0
+    seen: dict[bytes, int] = {}
 
     def flush() -> None:
         for begin in range(0, len(literal), 32):
@@ -268,9 +269,9 @@ def write_las(
 
 
 def write_e57(
-    path: Path, scans: Sequence[tuple[dict[str, npt.NDArray[np.generic]], Floats | None, Floats | None]]
+    path: Path, scans: Sequence[tuple[Mapping[str, npt.NDArray[np.generic]], Floats | None, Floats | None]]
 ) -> None:
     """Scans as columns by field name, rotation quaternion (w, x, y, z) and translation."""
     with pye57.E57(str(path), "w") as file:
         for columns, rotation, translation in scans:
-            file.write_scan_raw(columns, rotation=rotation, translation=translation)
+            file.write_scan_raw(dict(columns), rotation=rotation, translation=translation)

@@ -192,11 +192,11 @@ def grid_room(step_m: float) -> Floats:
 
 
 def spacing_of(points: Floats, folder: Path, sample_points: int = 20_000) -> float:
-    points = points.astype(np.float32)
-    np.save(folder / "points.npy", points)
+    stored = points.astype(np.float32)
+    np.save(folder / "points.npy", stored)
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(len(points), min(sample_points, len(points)), replace=False))
-    return measure_spacing(folder / "points.npy", len(points), points[chosen])
+    chosen = np.sort(rng.choice(len(stored), min(sample_points, len(stored)), replace=False))
+    return measure_spacing(folder / "points.npy", len(stored), stored[chosen])
 
 
 @pytest.mark.parametrize("step_m", [0.01, 0.02, 0.05, 0.2])

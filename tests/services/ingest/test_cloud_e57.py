@@ -157,7 +157,9 @@ def test_fractional_colours_stay_fractions(tmp_path: Path) -> None:
     fields = {f"cartesian{axis}": (double, POINTS[:, place]) for place, axis in enumerate("XYZ")}
     fields |= {f"color{name}": (double, shares[place]) for place, name in enumerate(("Red", "Green", "Blue"))}
     write_scan(path, fields)
-    np.testing.assert_allclose(read(path)[0].colours, shares.T, atol=1e-7)
+    colours = read(path)[0].colours
+    assert colours is not None
+    np.testing.assert_allclose(colours, shares.T, atol=1e-7)
 
 
 def test_a_scan_without_coordinates_is_refused(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def picture(suffix: str) -> bytes:
     return bytes(cv2.imencode(suffix, np.zeros((9, 9, 3), np.uint8))[1])
 
 
-OTHERS = {
+OTHERS: dict[str, tuple[bytes, str]] = {
     "a.png": (picture(".png"), "PNG picture"),
     "a.jpg": (picture(".jpg"), "JPEG picture"),
     "a.tiff": (picture(".tiff"), "TIFF picture"),
@@ -128,7 +128,7 @@ OTHERS = {
     "words.txt": (b"Dear Sir,\nplease find enclosed\n", "starts with 'Dear Sir,'"),
     "two.xyz": (b"1 2\n3 4\n", "starts with '1 2'"),
     "list.ptx": (ROWS, "10 header lines of a PTX scan"),
-    "wide.txt": ("\ufeff" + ROWS.decode()).encode("utf-16") and (ROWS.decode().encode("utf-16"), "UTF-16"),
+    "wide.txt": (ROWS.decode().encode("utf-16"), "UTF-16"),
 }
 
 

@@ -1,4 +1,5 @@
 import io
+import random
 import struct
 from pathlib import Path
 
@@ -58,13 +59,13 @@ def test_all_encodings_and_fields_give_the_same_points(  # noqa: PLR0917
     colour: str,
     intensity: str,
     others: list[str],
-    order: "np.random.Generator",
+    order: random.Random,
     height: int,
     width: int,
     hole: bool,
 ) -> None:
     count = height * width
-    rng = np.random.default_rng(order.randrange(10**6))  # type: ignore[attr-defined]
+    rng = np.random.default_rng(order.randrange(10**6))
     kinds: dict[str, str] = dict.fromkeys("xyz", kind)
     columns = {name: rng.uniform(-1e5, 1e5, count).astype(FIELDS[kind]) for name in "xyz"}
     rgb = rng.integers(0, 256, (count, 3)).astype(np.uint8)
@@ -83,7 +84,7 @@ def test_all_encodings_and_fields_give_the_same_points(  # noqa: PLR0917
     if hole:
         columns["y"][0] = np.nan
     names = list(columns)
-    order.shuffle(names)  # type: ignore[attr-defined]
+    order.shuffle(names)
     head = pcd_header(
         " ".join(names),
         " ".join(kinds[name][1] for name in names),

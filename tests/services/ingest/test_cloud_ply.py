@@ -1,4 +1,5 @@
 import io
+import random
 import struct
 
 import numpy as np
@@ -63,12 +64,12 @@ def test_any_properties_in_any_order_give_the_same_points(  # noqa: PLR0917, PLR
     intensity: str,
     others: list[str],
     lists: bool,
-    order: "np.random.Generator",
+    order: random.Random,
     before: str,
     line_end: str,
     count: int,
 ) -> None:
-    rng = np.random.default_rng(order.randrange(10**6))  # type: ignore[attr-defined]
+    rng = np.random.default_rng(order.randrange(10**6))
     columns: dict[str, tuple[str, np.ndarray]] = {}
     for name, kind in zip("xyz", types, strict=True):
         columns[name] = kind, values_of(kind, rng, count)
@@ -80,7 +81,7 @@ def test_any_properties_in_any_order_give_the_same_points(  # noqa: PLR0917, PLR
     for place, kind in enumerate(others):
         columns[f"other_{place}"] = kind, values_of(kind, rng, count)
     names = list(columns) + (["a_list"] if lists else [])
-    order.shuffle(names)  # type: ignore[attr-defined]
+    order.shuffle(names)
     lengths = rng.integers(0, 4, count)
 
     lines = ["comment made by hand"]

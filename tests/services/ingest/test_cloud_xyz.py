@@ -52,10 +52,8 @@ def test_every_form_of_the_file_gives_the_same_points(  # noqa: PLR0917
     xyz = rng.uniform(-1e7, 1e7, (size, 3))
     rgb = rng.integers(0, 256, (size, 3))
     intensity = rng.integers(256, 4096, size)
-    parts = {"xyz": [xyz], "zyx": [xyz[:, ::-1]], "rgb": [rgb], "i": [intensity]}
-    body = text_of(
-        *(column for part in order.split() for column in parts[part]), separator=separator, line_end=line_end
-    )
+    parts: dict[str, np.ndarray] = {"xyz": xyz, "zyx": xyz[:, ::-1], "rgb": rgb, "i": intensity}
+    body = text_of(*(parts[part] for part in order.split()), separator=separator, line_end=line_end)
     head = (names + line_end if names else "") + (f"{size}{line_end}" if count else "")
     heard = read(head.encode() + body)
     np.testing.assert_array_equal(heard.xyz, xyz)
@@ -124,6 +122,7 @@ def test_colours_that_begin_black_are_found_further_on() -> None:
 
 def test_fractions_of_colours_stay_fractions() -> None:
     heard = read(text_of(POINTS, (RGB / 255).round(6)))
+    assert heard.colours is not None
     np.testing.assert_allclose(heard.colours, RGB / 255, atol=1e-6)
 
 
