@@ -445,9 +445,11 @@ class Worker:
 
 
 def _refuse_if_overtaken(job: Job, delivery: Delivery) -> None:
-    """Raises Superseded if the same work was delivered again, and claimed, since this delivery."""
+    """Raises Superseded if the same work was delivered again since this delivery, and somebody is at it."""
     last = job.delivery
-    if last is not None and last.sequence == delivery.sequence and last.number >= delivery.number:
+    if job.claim is None or last is None:
+        return
+    if last.sequence == delivery.sequence and last.number >= delivery.number:
         raise Superseded(f"The work of job {job.job_id} was delivered again meanwhile.")
 
 

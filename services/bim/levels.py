@@ -85,6 +85,8 @@ class Layering:
     storeys: tuple[StoreyLayers, ...]
     seen_from_outside: bool = False
     """No floor and no ceiling was seen: storeys are assumed between the ground and the roof."""
+    facade_tops_m: tuple[float, ...] = ()
+    """With `seen_from_outside`: up to where each storey's façade is seen, slabs included."""
 
 
 def find_storeys(cloud: WorkingCloud) -> Layering:
@@ -197,7 +199,10 @@ def _is_void(layer: Layer, rivals: list[list[Layer]]) -> bool:
     for group in rivals:
         if group[0].floor_m > layer.floor_m + MIN_ROOM_HEIGHT_M:
             region = filled_region(np.any([other.tiles for other in group], axis=0), _CLOSING_TILES)
-            if abs(layer.ceiling_m - group[0].ceiling_m) < 0.05 or (layer.tiles & region).sum() > 0.4 * layer.tiles.sum():
+            if (
+                abs(layer.ceiling_m - group[0].ceiling_m) < 0.05
+                or (layer.tiles & region).sum() > 0.4 * layer.tiles.sum()
+            ):
                 return True
     return False
 

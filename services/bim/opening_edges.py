@@ -16,6 +16,8 @@ from services.bim.wall_rasters import WallRaster, clear_recess_m
 _CLAD_M = 0.02
 _SEARCH_M = 0.10
 _WITHIN_M = 0.07
+_OUTSIDE_BINS = 3
+_BINS_A_VOXEL = 4
 _REVEAL_M = 0.02
 _REVEAL_POINTS = 12
 _REVEAL_COSINE = 0.8
@@ -64,8 +66,9 @@ def refine(view: WallView, raster: WallRaster, hole: Hole) -> Rectangle:
     across = _Lines(view, view.z, view.u, _within(view.u, u0, u1))
     left, right = upright.edge(u0, 1, jamb), upright.edge(u1, -1, jamb)
     head = across.edge(z1, -1, level)
-    # On a sill lies a board, and on its board a frame: no reveal, the face below is what counts.
-    sill = across.edge(z0, 1, np.zeros_like(level))
+    # On a sill lies a board, and on its board a frame: no reveal, only the face below is what counts.
+    below = _Lines(view, view.z, view.u, across.beside & view.facing)
+    sill = below.edge(z0, 1, np.zeros_like(level))
     hidden = _hidden(raster, hole)
     to_ceiling = (raster.shape[1] - j1) * cell < 2.5 * cell
     return Rectangle(
@@ -147,7 +150,8 @@ def _end(towards: Floats, lines: Floats, spacing: float) -> float | None:
         return None
     bins = int((_SEARCH_M + _WITHIN_M) / _BIN_M) + 1
     counts = np.bincount(np.clip(((towards + _SEARCH_M) / _BIN_M).astype(np.int64), 0, bins - 1), minlength=bins)
-    usual = float(np.median(counts[: int(0.06 / _BIN_M)]))
+    # Bins are finer than points lie: groups of them are as wide as a voxel.
+    usual = float(np.median(counts[: _OUTSIDE_BINS * _BINS_A_VOXEL].reshape(_OUTSIDE_BINS, _BINS_A_VOXEL).mean(1)))
     if usual <= 0:
         return None
     split = -_SEARCH_M + (int(np.argmax(np.cumsum(counts - usual / 2))) + 1) * _BIN_M

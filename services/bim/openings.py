@@ -23,6 +23,8 @@ from services.bim.wall_planes import REACH_M, WallView, view_wall
 from services.bim.wall_rasters import rasterise
 
 _THREADS = 2
+_NARROWEST_WAY_M = 0.5
+"""Nobody walks through less."""
 
 
 def main(
@@ -55,6 +57,8 @@ def _openings_of(wall: Wall, walls: tuple[Wall, ...], index: PlanIndex, settings
         if rectangle.width_m < settings.min_wall_length or rectangle.height_m < settings.min_wall_length:
             continue
         kind = kind_of(rectangle, wall.base_m, filling_of(view, rectangle))
+        if kind is not OpeningKind.WINDOW and rectangle.width_m < _NARROWEST_WAY_M:
+            continue
         found.append(_opening(wall, kind, rectangle, _confidence(hole, view)))
     return found
 

@@ -46,7 +46,9 @@ def storeys_from_outside(cloud: WorkingCloud, layering: Layering, settings: Buil
     region = _as_tiles(enclosed, grid, layering.grid)
     if region.sum() * TILE_M**2 < MIN_STOREY_AREA_M2:
         return layering
-    return Layering(layering.grid, layering.levels, _storeys(ground, top, region, settings), seen_from_outside=True)
+    storeys = _storeys(ground, top, region, settings)
+    upper = (*(storey.floor_m for storey in storeys[1:]), top)
+    return Layering(layering.grid, layering.levels, storeys, seen_from_outside=True, facade_tops_m=upper)
 
 
 def _storeys(ground: float, top: float, region: Bools, settings: BuildingSettings) -> tuple[StoreyLayers, ...]:

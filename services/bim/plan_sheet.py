@@ -20,8 +20,10 @@ WIDTH_MM, HEIGHT_MM = 420.0, 297.0
 BORDER_MM = 10.0
 TITLE_MM = 24.0
 """Height of the strip with the title, inside the border."""
-DIMENSIONS_MM = 32.0
-"""Kept free for dimensions on each side of the building."""
+CHAINS_MM = 30.0
+"""Kept free below and on the left of the building, where its overall dimensions are."""
+CHAIN_MM = 16.0
+"""Kept free above and on the right, where there is one chain of dimensions at most."""
 
 _SCALES = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _QUARTER = np.pi / 2
@@ -68,10 +70,10 @@ def choose(building: Building, north: Floats | None) -> Sheet:
         turn = -turn
     turned = points @ turn.T
     low, high = turned.min(axis=0), turned.max(axis=0)
-    room_mm = np.array([WIDTH_MM, HEIGHT_MM]) - 2 * (BORDER_MM + DIMENSIONS_MM) - (0.0, TITLE_MM)
-    fits = (scale for scale in _SCALES if np.all((high - low) * 1000 / scale <= room_mm))
-    middle_mm = np.array([WIDTH_MM / 2, (HEIGHT_MM + TITLE_MM) / 2])
-    return Sheet(next(fits, _SCALES[-1]), turn, turn.T @ (low + high) / 2, middle_mm)
+    free_low = np.array([BORDER_MM + CHAINS_MM, BORDER_MM + TITLE_MM + CHAINS_MM])
+    free_high = np.array([WIDTH_MM, HEIGHT_MM]) - BORDER_MM - CHAIN_MM
+    fits = (scale for scale in _SCALES if np.all((high - low) * 1000 / scale <= free_high - free_low))
+    return Sheet(next(fits, _SCALES[-1]), turn, turn.T @ (low + high) / 2, (free_low + free_high) / 2)
 
 
 def _outline(building: Building) -> Floats:

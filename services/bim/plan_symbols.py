@@ -79,7 +79,7 @@ def draw_openings(pen: Pen, sheet: Sheet, plan: StoreyPlan, swings: Mapping[str,
 
 def draw_labels(pen: Pen, sheet: Sheet, plan: StoreyPlan, names: Mapping[str, str]) -> None:
     """Name, area, clear height and, of rectangular rooms, the clear size; as much of it as the room has place for."""
-    keep_off = shapely.union_all([column_section(column) for column in plan.columns])
+    keep_off = shapely.union_all([*(column_section(column) for column in plan.columns), *plan.voids])
     for space in plan.spaces:
         inside = sheet.place_area(area_of(space.outline)).difference(_placed(sheet, keep_off))
         largest = max(getattr(inside, "geoms", [inside]), key=lambda part: part.area)

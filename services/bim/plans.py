@@ -35,9 +35,9 @@ from services.bim.quantities import area_of
 Floats = NDArray[np.float64]
 
 _BAR_STEPS_M = (0.5, 1, 2, 5, 10, 20, 50, 100, 200)
-_BAR_MM = 60.0
+_BAR_MM = 50.0
 _BAR_PARTS = 4
-_ARROW_MM = 8.0
+_ARROW_MM = 6.5
 _COLUMNS_MM = (0.0, 96.0, 176.0, 256.0, 318.0)
 """Left edges of the title's fields, from the border."""
 
@@ -142,11 +142,11 @@ def _draw_bar(pen: Pen, sheet: Sheet, at: tuple[float, float]) -> None:
 
 
 def _draw_north(pen: Pen, up: Floats) -> None:
-    """An arrow in the top right corner; `up` (2,) is north on the paper."""
-    centre = np.array([WIDTH_MM - BORDER_MM - 14, HEIGHT_MM - BORDER_MM - 15])
+    """An arrow at the right end of the title block; `up` (2,) is north on the paper."""
+    centre = np.array([WIDTH_MM - BORDER_MM - TITLE_MM / 2 + 1, BORDER_MM + TITLE_MM / 2]) - up
     side = np.array([up[1], -up[0]])
     tip, tail = centre + up * _ARROW_MM, centre - up * _ARROW_MM * 0.7
     waist = centre - up * _ARROW_MM * 0.35
     for sign, fill in ((1, INK), (-1, PAPER)):
         pen.area(Polygon([tip, tail + sign * side * _ARROW_MM * 0.5, waist]), fill=fill, edge_mm=0.18)
-    pen.text(tip + up * 2.6, "N", 2.4, bold=True)
+    pen.text(tip + up * 2.2, "N", 2.0, bold=True)

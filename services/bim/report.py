@@ -27,7 +27,7 @@ class PointFit:
     residual_m: float
     """Median distance to the element's surface; NaN without points."""
     coverage: float
-    """Share of the element's surface that points were seen on, 0 to 1."""
+    """Share of the element's surface that points were seen on, 0 to 1; NaN where it has none to be seen."""
 
 
 class Counts(Frozen):
@@ -226,12 +226,13 @@ def _fit(fits: Mapping[str, PointFit], manifest: CloudManifest) -> Fit:
     mapped = sum(fit.points for fit in fits.values())
     residuals = np.array([fit.residual_m for fit in seen])
     weights = np.array([fit.points for fit in seen], np.float64)
+    coverages = [fit.coverage for fit in fits.values() if np.isfinite(fit.coverage)]
     return Fit(
         mapped_points=mapped,
         mapped_share=round(mapped / max(manifest.points, 1), 4),
         residual_median_m=_weighted_quantile(residuals, weights, 0.5),
         residual_p90_m=_weighted_quantile(residuals, weights, 0.9),
-        coverage=round(float(np.mean([fit.coverage for fit in fits.values()])), 4) if fits else None,
+        coverage=round(float(np.mean(coverages)), 4) if coverages else None,
     )
 
 
@@ -295,5 +296,5 @@ def _elements(building: Building, ids: ElementIds, fits: Mapping[str, PointFit])
             confidence=round(confidence, 4),
             points=fit.points if fit is not None else 0,
             residual_m=round(fit.residual_m, 5) if fit is not None and np.isfinite(fit.residual_m) else None,
-            coverage=round(fit.coverage, 4) if fit is not None else None,
+            coverage=round(fit.coverage, 4) if fit is not None and np.isfinite(fit.coverage) else None,
         )

@@ -17,7 +17,7 @@ from services.bim.preprocessing import FLAT_BEND, WorkingCloud
 CELL_M = 0.025
 _LEVEL_REACH_M = 0.035
 _MIN_WIDTH_M = 0.4
-_FACADE_POINTS = 12
+_FACADE_POINTS = 2
 _WIDE_WINDOW_M = 3.0
 _MARGIN_M = 1.0
 _SURROUNDINGS_M = 2.0
@@ -43,6 +43,8 @@ class RoomCover:
     tiles: PlanGrid
     building: Bools
     """Tiles within the outline of any storey."""
+    from_outside: bool = False
+    """Cover is the open air around the building, and heights run up to the façade's top."""
 
     def sampled(self, xy: Floats) -> Floats32:
         """Cover at points (..., 2), 0 to 1."""
@@ -73,17 +75,21 @@ def room_cover(cloud: WorkingCloud, layering: Layering, index: int, rows: Rows) 
     # Terraces and paths outdoors may be as high as the floor.
     indoors = building_tiles(layering).ravel()[tiles.cells(grid.centres().reshape(-1, 2))].reshape(grid.shape)
     if layering.seen_from_outside:
+        upright = (np.abs(cloud.normals[rows, 2]) < 0.3) & (cloud.bend[rows] < FLAT_BEND)
         # From outside the open space is all around: façades face it, and the wall is behind them.
-        cover = _open_air(points, grid, indoors)
+        cover = _open_air(points[upright], grid, indoors)
+        above = np.full(grid.shape, layering.facade_tops_m[index], np.float32)
     else:
         cover = has_ceiling | (has_floor & indoors & (away > 0.5))
+        above = _nearest(ceiling, has_ceiling, storey.ceiling_m)
     return RoomCover(
         grid=grid,
         cover=_evened(cover),
-        ceiling_m=_nearest(ceiling, has_ceiling, storey.ceiling_m),
+        ceiling_m=above,
         floor_m=_nearest(floor, has_floor, storey.floor_m),
         tiles=tiles,
         building=building_tiles(layering),
+        from_outside=layering.seen_from_outside,
     )
 
 
@@ -95,7 +101,8 @@ def rows_of_storey(cloud: WorkingCloud, layering: Layering, index: int) -> Rows:
     storey, tiles = layering.storeys[index], layering.grid
     building = building_tiles(layering)
     z = cloud.points[:, 2]
-    rows = np.flatnonzero((z > storey.base_m - 0.1) & (z < storey.top_m + 0.1))
+    top = layering.facade_tops_m[index] if layering.seen_from_outside else storey.top_m
+    rows = np.flatnonzero((z > storey.base_m - 0.1) & (z < top + 0.1))
     near = ndimage.distance_transform_edt(~building) * tiles.cell_m < _SURROUNDINGS_M
     return np.asarray(rows[near.ravel()[tiles.cells(cloud.points[rows, :2])]])
 

@@ -205,7 +205,7 @@ def _heights(run: WallRun, storey: StoreyLayers, cover: RoomCover) -> tuple[floa
     spots = np.concatenate([run.axis.at(places, reach), run.axis.at(places, -reach)])
     cell = cover.grid.cells(spots)
     seen = cover.cover.ravel()[cell] > 0.5
-    if not seen.any():
+    if cover.from_outside or not seen.any():
         return storey.floor_m, storey.ceiling_m
     floor = float(np.median(cover.floor_m.ravel()[cell][seen]))
     highest = float(np.percentile(cover.ceiling_m.ravel()[cell][seen], 75))

@@ -177,8 +177,10 @@ def _to_piece(columns: dict[str, npt.NDArray[np.generic]], scan: _Scan, index: i
     names = _CARTESIAN if _CARTESIAN[0] in columns else _SPHERICAL
     local = np.stack([columns[name].astype(np.float64) for name in names])
     state = columns.get(names[0].replace("X", "").replace("Range", "") + "InvalidState")
-    # 1: a direction without distance; 2: nothing at all.
+    # 1: a direction without distance; 2: nothing at all. Without states some programs write zeros, where the scanner is.
     no_return: Bools | None = None if state is None else state != 0
+    if state is None and scan.position is not None:
+        no_return = np.logical_and.reduce(local == 0)
     if names is _SPHERICAL:
         distance_m, azimuth_rad, elevation_rad = local
         flat_m = distance_m * np.cos(elevation_rad)

@@ -67,8 +67,7 @@ class CloudStep:
         return ()
 
     async def clean_up(self, job: Job) -> None:
-        """Step outputs are shared by every job on the data set: only what is the job's own goes."""
-        await self._store.delete_prefix(keys.job(job.job_id))
+        """Nothing goes: step outputs are shared, and the stage's manifest may be that of the attempt that took over."""
 
     async def _dataset(self, dataset_id: str) -> Dataset:
         try:

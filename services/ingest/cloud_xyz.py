@@ -29,6 +29,8 @@ from services.ingest.cloud_errors import shown
 from services.ingest.cloud_source import PIECE_POINTS, Colours, Floats, Notes, Piece, Reading
 from services.ingest.cloud_text import Layout, TextReader
 
+_MAX_COLUMNS = 64
+"""Further ones are not looked at."""
 _KINDS = ("x", "y", "z", "r", "g", "b", "intensity")
 _NAMES = {
     **dict.fromkeys(("x", "east", "easting", "e", "points0", "coordx", "xcoord", "xcoordinate", "posx"), "x"),
@@ -114,7 +116,7 @@ def _sample(file: BinaryIO) -> list[bytes]:
 
 def _usual_width(rows: Sequence[Sequence[bytes]]) -> int:
     widths = np.array([len(row) for row in rows])
-    return int(np.bincount(widths).argmax())
+    return min(int(np.bincount(widths).argmax()), _MAX_COLUMNS)
 
 
 def _values(rows: Sequence[Sequence[bytes]], width: int) -> Floats:

@@ -80,6 +80,14 @@ def test_a_window_is_found_with_sill_and_head() -> None:
     assert_is(the_one(drawn.drawing.cloud(), drawn.wall), OpeningKind.WINDOW, WINDOW)
 
 
+def test_a_board_on_the_sill_does_not_raise_it() -> None:
+    drawn = window()
+    u0, u1, z0, _ = WINDOW
+    drawn.level(z0 + 0.025, 1, (u0, u1), (-0.21, 0.0))
+    drawn.facing(-1, (u0, u1, z0, z0 + 0.025), -0.21)
+    assert_is(the_one(drawn.drawing.cloud(), drawn.wall), OpeningKind.WINDOW, WINDOW)
+
+
 def test_points_without_a_known_scanner_do_as_well() -> None:
     drawn = window()
     assert_is(the_one(drawn.drawing.cloud(oriented=False), drawn.wall), OpeningKind.WINDOW, WINDOW)

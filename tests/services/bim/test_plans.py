@@ -73,8 +73,10 @@ def test_the_building_lies_straight_and_to_scale(turn_deg: float) -> None:
     corners = sheet.place(pose.points(np.asarray(OUTSIDE.exterior.coords)[:-1]))
     assert sheet.scale == 50
     assert np.ptp(corners, axis=0) == pytest.approx((10_000 / 50, 8_000 / 50), abs=0.01)
-    assert corners.min() > plan_sheet.BORDER_MM + plan_sheet.DIMENSIONS_MM - 0.01
-    assert corners[:, 1].max() < HEIGHT_MM - plan_sheet.BORDER_MM - plan_sheet.DIMENSIONS_MM
+    assert corners[:, 0].min() > plan_sheet.BORDER_MM + plan_sheet.CHAINS_MM
+    assert corners[:, 1].min() > plan_sheet.BORDER_MM + plan_sheet.TITLE_MM + plan_sheet.CHAINS_MM
+    assert corners[:, 0].max() < WIDTH_MM - plan_sheet.BORDER_MM - plan_sheet.CHAIN_MM
+    assert corners[:, 1].max() < HEIGHT_MM - plan_sheet.BORDER_MM - plan_sheet.CHAIN_MM
     assert np.linalg.det(sheet.turn) == pytest.approx(1.0)
 
 

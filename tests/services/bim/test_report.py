@@ -91,6 +91,7 @@ def test_the_fit_is_weighted_by_points(ids: ElementIds) -> None:
         "0e1": PointFit(200, 0.005, 0.7),
         "s0": PointFit(50, 0.020, 0.5),
         "0p0": PointFit(0, math.nan, 0.0),
+        "0p2": PointFit(0, math.nan, math.nan),
     }
     found = build(ids, fits=fits).fit
     assert found.mapped_points == 950

@@ -65,8 +65,9 @@ class PlayedWorker:
         while self.waits_for_listener and SSE_CLIENTS._value.get() == listeners_before:
             await asyncio.sleep(0.01)
         gateway = self._gateway
-        last = await gateway.parts.job_log.read(job_id)
-        assert last is not None
+        # What is heard may not be stored yet.
+        while (last := await gateway.parts.job_log.read(job_id)) is None:
+            await asyncio.sleep(0.01)
         for stage in BUILDING.stages:
             for step in stage.steps:
                 last = await gateway.change(
@@ -123,6 +124,12 @@ class Bench:
             await self.worker.done()
         assert process.returncode is not None
         return process.returncode, printed.decode()
+
+    async def finished(self, job_id: str) -> None:
+        """Wait for a job's end: the worker hears of jobs a moment after their submission is answered."""
+        async with asyncio.timeout(IN_TIME_S):
+            while (recorded := await self.gateway.parts.view.find(job_id)) is None or not recorded.job.status.is_final:
+                await asyncio.sleep(0.01)
 
     async def python(self, client: str, then: str = "") -> tuple[int, str]:
         (self.folder / "program.py").write_text(self.text(client) + then)
@@ -312,6 +319,7 @@ async def test_the_curl_commands_run_as_written(bench: Bench) -> None:
         found = re.search(UUID, printed)
         assert (status, found is not None) == (0, True), printed
     assert found is not None
+    await bench.finished(found[0])
     for command in commands[2:]:
         spoken = command.replace("550e8400-e29b-41d4-a716-446655440000", found[0]).replace("curl ", "curl -s ")
         status, printed = await bench.run("bash", "-c", spoken)

@@ -1,4 +1,4 @@
-"""Ingest's stage of a capture job on a real bus and store: what it leaves alone, and that it lets go at once."""
+"""Ingest's stages on a real bus and store: what it leaves alone, and that it lets go at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,6 +21,7 @@ from runtime.settings import BusSettings, WorkerSettings
 from runtime.stage_child import StageChildren
 from runtime.step_outputs import read_stage_manifest, write_stage_manifest
 from runtime.worker import Worker
+from services.ingest.cloud_step import CloudStep
 from services.ingest.step import CaptureStep
 from tests.runtime.breakable_link import BreakableLink
 
@@ -52,12 +53,13 @@ async def children(tmp_path: Path) -> AsyncIterator[StageChildren]:
     await made.close()
 
 
+@pytest.mark.parametrize("step", [CaptureStep, CloudStep])
 async def test_a_superseded_attempt_leaves_its_successors_manifest_alone(
-    store: ObjectStore, children: StageChildren, job: Job
+    store: ObjectStore, children: StageChildren, job: Job, step: type[CaptureStep | CloudStep]
 ) -> None:
-    """It was paused; meanwhile another worker has finished the stage, and sfm is about to read what it left."""
+    """It was paused; meanwhile another worker has finished the stage, and the next stage is about to read what it left."""
     await write_stage_manifest(store, job.job_id, "ingest", {"conversion": "steps/…"}, {"frames": "f"})
-    await CaptureStep(store, children).clean_up(job)
+    await step(store, children).clean_up(job)
     assert (await read_stage_manifest(store, job.job_id, "ingest")).recipes == {"frames": "f"}
 
 

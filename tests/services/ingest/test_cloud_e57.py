@@ -71,6 +71,14 @@ def test_points_marked_invalid_are_no_returns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path)[0].no_return, state != 0)
 
 
+def test_points_where_the_scanner_is_are_no_returns(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.e57"
+    points = POINTS.copy()
+    points[::9] = 0
+    write_e57(path, [(columns(points), NO_TURN, np.ones(3))])
+    np.testing.assert_array_equal(read(path)[0].no_return, np.arange(N) % 9 == 0)
+
+
 def test_a_merged_list_of_points_was_seen_from_nowhere(tmp_path: Path) -> None:
     write_e57(tmp_path / "cloud.e57", [(columns(), NO_TURN, np.zeros(3))])
     assert read(tmp_path / "cloud.e57")[1].scanners == [None]

@@ -11,8 +11,10 @@ from laspy.vlrs.known import WktCoordinateSystemVlr
 
 from contracts.building_settings import BuildingSettings
 from contracts.errors import ErrorCode, UserError
+from services.ingest.cloud_source import MAX_WARNINGS, Notes
 from tests.services.ingest.cloud_files import (
     Floats,
+    Listener,
     compressed_body,
     convert,
     pcd_header,
@@ -297,6 +299,16 @@ def test_strays_are_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "a.ply"
     path.write_bytes(ply_of(points))
     assert any("stray points" in warning for warning in convert(path, tmp_path / "cloud").manifest.warnings)
+
+
+def test_thousands_of_warnings_are_cut_short() -> None:
+    listener = Listener()
+    said = Notes(listener)
+    for scan in range(5000):
+        said.warn(f"Scan {scan} is short.")
+    assert len(said.kept) == MAX_WARNINGS + 1
+    assert listener.warnings == said.kept
+    assert "more warnings" in said.kept[-1]
 
 
 def test_what_an_earlier_attempt_left_behind_is_gone(tmp_path: Path) -> None:
