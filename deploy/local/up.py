@@ -78,8 +78,7 @@ def main(options: UpOptions) -> int:
 
 def _run(state: StateFolder, options: UpOptions) -> int:
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    set_at_signals(stop)
     secrets = state.secrets()
     family_lock = state.family_lock(_PREDECESSOR_S)
     with reserve_ports(_PORTS + options.sfm_workers) as reserved:
@@ -107,6 +106,15 @@ def _run(state: StateFolder, options: UpOptions) -> int:
     if not options.json:
         print("Everything is stopped. Jobs that were under way go on at the next start.")
     return 0
+
+
+def set_at_signals(stop: threading.Event) -> None:
+    """Set `stop` at Ctrl-C, at SIGTERM, and when the terminal closes, unless `nohup` has asked for the contrary."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, lambda *_: stop.set())
 
 
 def _ports(free: tuple[int, ...], options: UpOptions) -> _Ports:

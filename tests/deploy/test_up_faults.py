@@ -93,3 +93,21 @@ def test_told_to_stop_while_starting_and_told_twice(tmp_path: Path) -> None:
         said, complained = process.communicate(timeout=GONE_S)
         assert (process.returncode, said, complained) == (0, "", "")
         assert _gone(family)
+
+
+NOHUP = """
+import os, signal, threading
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from deploy.local.up import set_at_signals
+stop = threading.Event()
+set_at_signals(stop)
+os.kill(os.getpid(), signal.SIGHUP)
+print(stop.is_set())
+os.kill(os.getpid(), signal.SIGTERM)
+print(stop.is_set())
+"""
+
+
+def test_nohup_is_respected() -> None:
+    said = subprocess.run([sys.executable, "-c", NOHUP], check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["False", "True"]
