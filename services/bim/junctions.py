@@ -21,6 +21,7 @@ _SLACK_M = 0.12
 _UNSEEN_REACH_M = 1.2
 _ROUNDS = 3
 _MAX_OPENING_M = 1.7
+_MAX_GAP_M = 4.0
 _SAME_LINE_M = 0.02
 _SAME_LINE_RAD = np.deg2rad(1.0)
 
@@ -120,16 +121,20 @@ def _crossing(first: Line, second: Line) -> _Crossing | None:
 
 
 def _unseen(run: WallRun, start: float, stop: float, cover: RoomCover) -> bool:
-    """Whether no room was seen in the strip of a wall between two places along it."""
-    low, high = min(start, stop), max(start, stop)
-    places = np.arange(low + BIN_M / 2, high, BIN_M)
+    """Whether hardly any room was seen in the strip of a wall between two places along it."""
+    return _open_m(run, start, stop, cover) < 0.25 * abs(stop - start) + BIN_M
+
+
+def _open_m(run: WallRun, start: float, stop: float, cover: RoomCover) -> float:
+    """Over which length a room was seen in the strip of a wall between two places along it."""
+    places = np.arange(min(start, stop) + BIN_M / 2, max(start, stop), BIN_M)
     if not len(places):
-        return True
+        return 0.0
     offsets = np.linspace(-0.3, 0.3, 5) * run.thickness_m
-    return float((side_cover(run.axis, places, cover, offsets).mean(1) >= OPEN_SHARE).mean()) < 0.25
+    return float((side_cover(run.axis, places, cover, offsets).mean(1) >= OPEN_SHARE).sum()) * BIN_M
 
 
-def joined_over_openings(runs: list[WallRun]) -> list[WallRun]:
+def joined_over_openings(runs: list[WallRun], cover: RoomCover) -> list[WallRun]:
     """Pieces of one line and thickness with an opening up to the ceiling in between become one wall.
 
     Not where both pieces end at other walls: between those runs a corridor.
@@ -138,7 +143,7 @@ def joined_over_openings(runs: list[WallRun]) -> list[WallRun]:
     done: list[WallRun] = []
     while waiting:
         run = waiting.pop(0)
-        mate = next((other for other in waiting if _is_continued(run, other, runs)), None)
+        mate = next((other for other in waiting if _is_continued(run, other, runs, cover)), None)
         if mate is None:
             done.append(run)
             continue
@@ -152,7 +157,7 @@ def _span_on(run: WallRun, other: WallRun) -> tuple[float, float]:
     return float(places.min()), float(places.max())
 
 
-def _is_continued(run: WallRun, other: WallRun, runs: list[WallRun]) -> bool:
+def _is_continued(run: WallRun, other: WallRun, runs: list[WallRun], cover: RoomCover) -> bool:
     if abs(float(run.axis.along @ other.axis.normal)) > np.sin(_SAME_LINE_RAD):
         return False
     across = np.abs(run.axis.offsets(other.axis.at(np.array([other.low, other.high]))))
@@ -160,8 +165,10 @@ def _is_continued(run: WallRun, other: WallRun, runs: list[WallRun]) -> bool:
         return False
     low, high = _span_on(run, other)
     gap = (run.high, low) if low > run.high else (high, run.low)
-    if not -_SAME_LINE_M <= gap[1] - gap[0] <= _MAX_OPENING_M:
-        return gap[1] < gap[0]
+    if gap[1] - gap[0] <= 0:
+        return True
+    if gap[1] - gap[0] > _MAX_GAP_M or _open_m(run, *gap, cover) > _MAX_OPENING_M:
+        return False
     return any(not _is_met(run, place, runs) for place in gap)
 
 

@@ -153,15 +153,16 @@ def _layers(levels: tuple[Level, ...]) -> list[Layer]:
             height = ceiling.height_m - floor.height_m
             tiles = floor.up & (above == other) & ceiling.down
             if MIN_ROOM_HEIGHT_M <= height <= MAX_ROOM_HEIGHT_M:
-                tiles = _large_parts(wide_parts(tiles, _ROOM_TILES, 0.99))
+                tiles = room_parts(tiles)
                 if tiles.sum() * TILE_M**2 >= MIN_CEILING_AREA_M2:
                     found.append(Layer(floor.height_m, ceiling.height_m, tiles))
         above[floor.up | floor.down] = index
     return sorted(found, key=lambda layer: (-layer.area_m2, layer.floor_m))
 
 
-def _large_parts(tiles: Bools) -> Bools:
-    """Without patches that are no room: undersides of lintels and of furniture."""
+def room_parts(tiles: Bools) -> Bools:
+    """Tiles without patches that are no room: undersides of lintels and of furniture."""
+    tiles = wide_parts(tiles, _ROOM_TILES, 0.99)
     parts, _ = ndimage.label(tiles, np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
@@ -236,7 +237,7 @@ def _region(group: list[Layer], levels: tuple[Level, ...]) -> Bools:
     heights = {layer.ceiling_m for layer in group}
     for level in levels:
         if level.height_m in heights:
-            tiles |= _large_parts(wide_parts(level.down, _ROOM_TILES, 0.99))
+            tiles |= room_parts(level.down)
     return filled_region(tiles, _CLOSING_TILES)
 
 

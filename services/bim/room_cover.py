@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from services.bim.levels import Layering
+from services.bim.levels import Layering, room_parts
 from services.bim.plan_grid import PlanGrid, filled_region, wide_parts
 from services.bim.preprocessing import FLAT_BEND, WorkingCloud
 
@@ -18,6 +18,8 @@ CELL_M = 0.025
 _LEVEL_REACH_M = 0.035
 _MIN_WIDTH_M = 0.4
 _FACADE_POINTS = 2
+_TILE_POINTS = 40
+_BESIDE_TILES = 2
 _WIDE_WINDOW_M = 3.0
 _MARGIN_M = 1.0
 _SURROUNDINGS_M = 2.0
@@ -42,7 +44,7 @@ class RoomCover:
     floor_m: Floats32
     tiles: PlanGrid
     building: Bools
-    """Tiles within the outline of any storey."""
+    """Tiles within the storey, stairwells and the like included."""
     from_outside: bool = False
     """Cover is the open air around the building, and heights run up to the façade's top."""
 
@@ -51,7 +53,7 @@ class RoomCover:
         return self.cover.ravel()[self.grid.cells(xy.reshape(-1, 2))].reshape(xy.shape[:-1])
 
     def is_indoors(self, xy: Floats) -> Bools:
-        """Whether points (n, 2) lie within the outline of any storey."""
+        """Whether points (n, 2) lie within the outline of the storey."""
         return np.asarray(self.building.ravel()[self.tiles.cells(xy)])
 
 
@@ -70,6 +72,7 @@ def room_cover(cloud: WorkingCloud, layering: Layering, index: int, rows: Rows) 
     ceilings = sorted({layer.ceiling_m for layer in storey.layers})
     floors = sorted({layer.floor_m for layer in storey.layers}, reverse=True)
     ceiling, has_ceiling = _raster(points[flat], ceilings, grid)
+    has_ceiling &= _under_own_ceiling(ceiling, grid, layering)
     floor, has_floor = _raster(points[flat], floors, grid)
     away = ndimage.distance_transform_edt(~has_ceiling) * CELL_M if has_ceiling.any() else np.full(grid.shape, np.inf)
     # Terraces and paths outdoors may be as high as the floor.
@@ -88,7 +91,7 @@ def room_cover(cloud: WorkingCloud, layering: Layering, index: int, rows: Rows) 
         ceiling_m=above,
         floor_m=_nearest(floor, has_floor, storey.floor_m),
         tiles=tiles,
-        building=building_tiles(layering),
+        building=_indoors(points, layering, index),
         from_outside=layering.seen_from_outside,
     )
 
@@ -107,6 +110,18 @@ def rows_of_storey(cloud: WorkingCloud, layering: Layering, index: int) -> Rows:
     return np.asarray(rows[near.ravel()[tiles.cells(cloud.points[rows, :2])]])
 
 
+def _indoors(points: Floats32, layering: Layering, index: int) -> Bools:
+    """The tiles of a storey: under its ceilings, and what its points enclose of the other storeys' outlines.
+
+    A stairwell has neither floor nor ceiling, but walls; over the roof of a lower annexe there is nothing.
+    """
+    storey, tiles = layering.storeys[index], layering.grid
+    between = (points[:, 2] > storey.floor_m + 0.5) & (points[:, 2] < storey.ceiling_m - 0.1)
+    seen = tiles.counts(points[between, :2]) >= _TILE_POINTS
+    building = building_tiles(layering)
+    return np.asarray(filled_region(storey.region | (seen & building), 1) & (building | storey.region))
+
+
 def _open_air(points: Floats32, grid: PlanGrid, indoors: Bools) -> Bools:
     """What lies outside the façades: (nx, ny). The outline of the building in tiles is coarse; its points are not."""
     core = ndimage.binary_erosion(indoors, iterations=int(0.3 / CELL_M))
@@ -114,6 +129,16 @@ def _open_air(points: Floats32, grid: PlanGrid, indoors: Bools) -> Bools:
     facade = (grid.counts(points[:, :2]) > _FACADE_POINTS) & near
     # Wide windows are gaps in the façade that belong to the building all the same.
     return ~filled_region(facade | core, int(_WIDE_WINDOW_M / 2 / CELL_M))
+
+
+def _under_own_ceiling(ceiling: Floats32, grid: PlanGrid, layering: Layering) -> Bools:
+    """Where a ceiling (nx, ny) lies in or by a room that has one of its height: heads of windows may be as high as another's."""
+    cell = layering.grid.cells(grid.centres().reshape(-1, 2))
+    found = np.zeros(grid.shape, np.bool_)
+    for level in layering.levels:
+        near = ndimage.binary_dilation(room_parts(level.down), np.ones((3, 3)), iterations=_BESIDE_TILES)
+        found |= (np.abs(ceiling - level.height_m) < 1e-3) & near.ravel()[cell].reshape(grid.shape)
+    return found
 
 
 def _raster(points: Floats32, heights: list[float], grid: PlanGrid) -> tuple[Floats32, Bools]:

@@ -27,6 +27,7 @@ _CONTAINED_SHARE = 0.6
 _SAME_WAY_SINE = np.sin(np.deg2rad(4.0))
 _HANGING_M = 0.5
 _HANGING_SHARE = 0.7
+_MIN_LONE_FACE_M = 0.5
 _BESIDE_M = 0.5
 _EXTERNAL_SHARE = 0.5
 
@@ -76,7 +77,8 @@ def close_walls(
         run.thinned_to(exterior_m) if exterior_m is not None and run.backed_by is Backing.OUTSIDE else run
         for run in found.runs
     ]
-    runs, ends = _closed(joined_over_openings(aligned(runs)), found.cover)
+    runs = [run for run in joined_over_openings(aligned(runs), found.cover) if not _is_scrap(run)]
+    runs, ends = _closed(runs, found.cover)
     walls = [_wall(run, spots, found) for run, spots in zip(runs, ends, strict=True)]
     kept = [wall for wall in walls if wall.length_m >= settings.min_wall_length]
     report.log(f"  Storey {found.index}: {len(kept)} walls")
@@ -111,6 +113,11 @@ def _walls_among(runs: list[WallRun], settings: BuildingSettings) -> list[WallRu
         if not _is_part_of(run, kept) and not _hangs_before(run, kept):
             kept.append(run)
     return [run for run in kept if not _is_column(run, kept)]
+
+
+def _is_scrap(run: WallRun) -> bool:
+    """A short piece of one face that belongs to nothing longer: a frame, a jamb."""
+    return run.faces == 1 and run.length_m < _MIN_LONE_FACE_M
 
 
 def _stands_by(run: WallRun, cover: RoomCover) -> bool:

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
 
 from contracts import subjects
-from contracts.errors import ConfigurationError, DependencyUnavailable, ErrorCode
+from contracts.errors import ConfigurationError, DependencyUnavailable, ErrorCode, Superseded
 from contracts.events import CONTENT_TYPE, EventType, JobEvent, JobEventData, event_type_name
 from contracts.identifiers import new_event_id
 from contracts.jobs import JobStatus
@@ -53,7 +53,7 @@ async def _cancel(job_log: JobLog, job_id: str) -> None:
         cancelled = last.job.changed(now(), status=JobStatus.CANCELLED, claim=None, finished_at=now())
         try:
             await job_log.write(last, EventType.CANCELLED, cancelled)
-        except Exception:
+        except Superseded:
             continue
         return
 
