@@ -20,7 +20,7 @@ from services.sfm import alignment, full_sfm, known_poses, metric
 from services.sfm.gating import impossible_pairs, without_pairs
 from services.sfm.models import MAPPING_NAME, Floats, MappingSummary, Scale, ScaleSource, TrackResidual
 from services.sfm.refinement import State, measure_scale, observe
-from services.sfm.scene import Scene, no_model, rays_of, read_scene
+from services.sfm.scene import Scene, no_model, rays_of, read_scene, with_matches_of
 
 MIN_POINTS = 30
 DISAGREEMENT_SIGMAS = 2.5
@@ -160,7 +160,7 @@ def _gate(capture_dir: Path, database: Path, gated: Path, report: Reporter) -> t
         return scene, database
     without_pairs(database, rejected, gated)
     report.log(f"  {len(rejected)} matched pairs show look-alike places that the phone's motion tells apart: not used")
-    return read_scene(capture_dir, gated), gated
+    return with_matches_of(gated, scene), gated
 
 
 def main(conf: CaptureSettings, capture_dir: Path, database: Path, out_dir: Path, report: Reporter) -> MappingSummary:

@@ -29,6 +29,8 @@ MAX_ERROR_SHARE = 1 / 480
 LEAST_MAX_ERROR_PX = 1.0
 PAIRS_PER_BLOCK = 100
 """Pairs that COLMAP matches before it writes them; progress is as fine as this, and a block costs milliseconds."""
+TILE_PICTURES = 32
+"""Scores are computed over tiles of so many by so many pictures: each one's descriptors are read once a tile."""
 
 
 def matching_options(conf: CaptureSettings) -> pycolmap.FeatureMatchingOptions:
@@ -85,11 +87,11 @@ def _matches(
 ) -> Iterator[PairMatches]:
     """The matches of every pair before verification, with hloc's score (1 + cosine) / 2."""
 
-    @lru_cache(maxsize=64)
+    @lru_cache(maxsize=2 * TILE_PICTURES)
     def descriptors(name: str) -> NDArray[np.float16]:
         return features.descriptors(name)
 
-    for name0, name1 in pairs:
+    for name0, name1 in _in_tiles(pairs, list(ids)):
         first, second = descriptors(name0), descriptors(name1)
         found = np.zeros((0, 2), np.int64)
         if db.exists_matches(ids[name0], ids[name1]):
@@ -97,6 +99,11 @@ def _matches(
         a, b = first[found[:, 0]].astype(np.float32), second[found[:, 1]].astype(np.float32)
         cosine = np.einsum("nd,nd->n", a, b)
         yield PairMatches((name0, name1), len(first), found, np.clip((1 + cosine) / 2, 0, 1))
+
+
+def _in_tiles(pairs: list[tuple[str, str]], names: list[str]) -> list[tuple[str, str]]:
+    tile = {name: number // TILE_PICTURES for number, name in enumerate(names)}
+    return sorted(pairs, key=lambda pair: (tile[pair[0]], tile[pair[1]]))
 
 
 def _shrink(path: Path) -> None:

@@ -1,6 +1,6 @@
 """What mapping works on: the frames that have verified matches, the phone's track, and depth at the keypoints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from services.sfm.models import Floats, Ints
 from services.sfm.trajectory import RayMatches, Track, read_track
 
 MIN_PAIR_INLIERS = 15
+MIN_FRAMES = 3
+FEW_FRAMES = "fewer than three pictures share verified matches with another"
 HIGH_CONFIDENCE = 2
 
 
@@ -42,16 +44,11 @@ class Scene:
 def read_scene(capture_dir: Path, database: Path) -> Scene:
     """Raises UserError(NO_MODEL) where fewer than three frames have verified matches."""
     manifest = CaptureManifest.model_validate_json((capture_dir / MANIFEST_NAME).read_bytes())
-    options = pycolmap.DatabaseCacheOptions()
-    options.min_num_matches = MIN_PAIR_INLIERS
-    with pycolmap.Database.open(database) as db:
-        cache = pycolmap.DatabaseCache.create(db, options)
-        # COLMAP keeps a row for every pair that it looked at; this lists those with inliers.
-        verified = len(db.read_two_view_geometry_num_inliers()[0])
+    cache, verified = _read_database(database)
     ids = {image.name: image_id for image_id, image in cache.images.items()}
     frames = [frame for frame in sorted(manifest.frames, key=lambda frame: frame.timestamp_s) if frame.name in ids]
-    if len(frames) < 3:
-        raise no_model(len(manifest.frames), verified, "fewer than three pictures share verified matches with another")
+    if len(frames) < MIN_FRAMES:
+        raise no_model(len(manifest.frames), verified, FEW_FRAMES)
     keypoints, depths = [], []
     for frame in frames:
         image = cache.image(ids[frame.name])
@@ -76,6 +73,37 @@ def read_scene(capture_dir: Path, database: Path) -> Scene:
         all_names=tuple(frame.name for frame in manifest.frames),
         verified_pairs=verified,
     )
+
+
+def with_matches_of(database: Path, scene: Scene) -> Scene:
+    """The scene with the matches that `database` has, a copy of the scene's own without some pairs.
+
+    Raises UserError(NO_MODEL) where fewer than three frames have verified matches.
+    """
+    cache, verified = _read_database(database)
+    left = {image.name for image in cache.images.values()}
+    kept = np.flatnonzero([name in left for name in scene.names])
+    if len(kept) < MIN_FRAMES:
+        raise no_model(len(scene.all_names), verified, FEW_FRAMES)
+    return replace(
+        scene,
+        cache=cache,
+        names=tuple(scene.names[i] for i in kept),
+        image_ids=scene.image_ids[kept],
+        times_s=scene.times_s[kept],
+        keypoints_px=tuple(scene.keypoints_px[i] for i in kept),
+        depth_m=tuple(scene.depth_m[i] for i in kept),
+        verified_pairs=verified,
+    )
+
+
+def _read_database(database: Path) -> tuple[pycolmap.DatabaseCache, int]:
+    """What mapping needs of it, and how many pairs are verified."""
+    options = pycolmap.DatabaseCacheOptions()
+    options.min_num_matches = MIN_PAIR_INLIERS
+    with pycolmap.Database.open(database) as db:
+        # COLMAP keeps a row for every pair that it looked at; this lists those with inliers.
+        return pycolmap.DatabaseCache.create(db, options), len(db.read_two_view_geometry_num_inliers()[0])
 
 
 def no_model(images: int, pairs: int, reason: str) -> UserError:
