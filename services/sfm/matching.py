@@ -6,13 +6,10 @@ where the scene is flat or the camera only turned, all as COLMAP does it.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pycolmap
-from numpy.typing import NDArray
 
 from contracts.capture_settings import CaptureSettings
 from contracts.progress import Reporter
@@ -20,7 +17,7 @@ from services.sfm import database, hloc_files
 from services.sfm.captured import read_manifest
 from services.sfm.database import DATABASE_NAME
 from services.sfm.features import DESCRIPTOR_UNIT
-from services.sfm.hloc_files import FEATURES_NAME, MATCHES_NAME, FeatureReader, PairMatches
+from services.sfm.hloc_files import FEATURES_NAME, FeatureReader
 from services.sfm.resolution import resolve
 
 MAX_RATIO = 0.8
@@ -29,8 +26,6 @@ MAX_ERROR_SHARE = 1 / 480
 LEAST_MAX_ERROR_PX = 1.0
 PAIRS_PER_BLOCK = 100
 """Pairs that COLMAP matches before it writes them; progress is as fine as this, and a block costs milliseconds."""
-TILE_PICTURES = 32
-"""Scores are computed over tiles of so many by so many pictures: each one's descriptors are read once a tile."""
 
 
 def matching_options(conf: CaptureSettings) -> pycolmap.FeatureMatchingOptions:
@@ -82,30 +77,6 @@ def _match(
         )
 
 
-def _matches(
-    db: pycolmap.Database, pairs: list[tuple[str, str]], ids: dict[str, int], features: FeatureReader
-) -> Iterator[PairMatches]:
-    """The matches of every pair before verification, with hloc's score (1 + cosine) / 2."""
-
-    @lru_cache(maxsize=2 * TILE_PICTURES)
-    def descriptors(name: str) -> NDArray[np.float16]:
-        return features.descriptors(name)
-
-    for name0, name1 in _in_tiles(pairs, list(ids)):
-        first, second = descriptors(name0), descriptors(name1)
-        found = np.zeros((0, 2), np.int64)
-        if db.exists_matches(ids[name0], ids[name1]):
-            found = np.asarray(db.read_matches(ids[name0], ids[name1]), np.int64).reshape(-1, 2)
-        a, b = first[found[:, 0]].astype(np.float32), second[found[:, 1]].astype(np.float32)
-        cosine = np.einsum("nd,nd->n", a, b)
-        yield PairMatches((name0, name1), len(first), found, np.clip((1 + cosine) / 2, 0, 1))
-
-
-def _in_tiles(pairs: list[tuple[str, str]], names: list[str]) -> list[tuple[str, str]]:
-    tile = {name: number // TILE_PICTURES for number, name in enumerate(names)}
-    return sorted(pairs, key=lambda pair: (tile[pair[0]], tile[pair[1]]))
-
-
 def _shrink(path: Path) -> None:
     """Drop the descriptors, which features.h5 has, and leave one file without a write-ahead log."""
     with pycolmap.Database.open(path) as db:
@@ -121,7 +92,7 @@ def _shrink(path: Path) -> None:
 def main(  # noqa: PLR0917  (what it reads, what it writes and who listens, as in every step)
     conf: CaptureSettings, capture_dir: Path, features_dir: Path, pairs_file: Path, out_dir: Path, report: Reporter
 ) -> None:
-    """Match and verify the pairs of `pairs_file`; writes `out_dir/database.db` (COLMAP) and `out_dir/matches.h5` (hloc).
+    """Match and verify the pairs of `pairs_file`; writes `out_dir/database.db`.
 
     Warns where another matcher is used than was asked for, and where a camera model cannot hold the intrinsics. Raises
     UserError(FEATURES_UNAVAILABLE) where another matcher is refused.
@@ -145,7 +116,6 @@ def main(  # noqa: PLR0917  (what it reads, what it writes and who listens, as i
         if pairs:
             _match(path, pairs_file, matching_options(conf), verification_options(*size), report)
         with pycolmap.Database.open(path) as db:
-            hloc_files.write_matches(out_dir / MATCHES_NAME, _matches(db, pairs, ids, features))
             # Not num_verified_image_pairs(): COLMAP also keeps a row for each pair that failed.
             _, inliers = db.read_two_view_geometry_num_inliers()
     _shrink(path)

@@ -52,7 +52,7 @@ class Inputs:
     capture: Path
     features: Path
     pairs: Path
-    matching: Path
+    matches: Path
     mapping: Path
     cloud: Path
 
@@ -136,7 +136,7 @@ def _entries(inputs: Inputs, manifest: CaptureManifest, made: Path, model_dir: P
         yield Entry(f"images/{frame.name}", inputs.capture / manifest.delivered_folder / frame.name)
     yield Entry(f"hloc_outputs/{FEATURES_NAME}", inputs.features / FEATURES_NAME)
     yield Entry(f"hloc_outputs/{PAIRS_NAME}", inputs.pairs / PAIRS_NAME)
-    yield Entry(f"hloc_outputs/{MATCHES_NAME}", inputs.matching / MATCHES_NAME)
+    yield Entry(f"hloc_outputs/{MATCHES_NAME}", inputs.matches / MATCHES_NAME)
 
 
 def write_archive(path: Path, entries: list[Entry], report: Reporter) -> None:

@@ -1,6 +1,7 @@
 """Structure from motion, step by step: what the child process of an sfm worker runs.
 
     features → pairs → matching → mapping → cloud → packaging
+                            └──── hloc_matches ────┘
 
 Every step reads folders and writes one of its own below the work folder. A step that is already there, because an
 earlier attempt or another job on the same data set computed it, is not computed again.
@@ -15,11 +16,14 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from contracts.capture_settings import Approach, CaptureSettings
 from contracts.progress import Reporter, StageReporter
-from services.sfm import cloud, features, mapping, matching, packaging, pairs
+from services.sfm import cloud, features, hloc_matches, mapping, matching, packaging, pairs
 from services.sfm.plan import STEPS
 from services.sfm.resolution import resolve
 
 RESULT_NAME = "result.zip"
+
+_NAMES = [step.name for step in STEPS]
+_MATCHED = _NAMES.index("matching") + 1
 
 
 class Reused(BaseModel):
@@ -110,19 +114,11 @@ def run(arguments: dict[str, object], report: StageReporter) -> dict[str, JsonVa
     """
     task = Arguments.model_validate(arguments)
     folders = Folders(task.capture, task.work)
-    seconds: dict[str, float] = {}
-    for step in STEPS:
-        report.step(step.name)
-        reused = task.done.get(step.name)
-        if reused is not None:
-            _say_again(reused, report)
-            seconds[step.name] = reused.seconds
-            continue
-        folders.of(step.name).mkdir(parents=True)
-        began = time.monotonic()
-        COMPUTE[step.name](task.settings, folders, report)
-        seconds[step.name] = round(time.monotonic() - began, 3)
-        report.finished(step.name)
+    seconds = {step: _compute(step, task, folders, report) for step in _NAMES[:_MATCHED]}
+    with hloc_matches.written_beside(
+        folders.of("features"), folders.of("pairs"), folders.of("matching"), folders.of("hloc_matches")
+    ):
+        seconds |= {step: _compute(step, task, folders, report) for step in _NAMES[_MATCHED:]}
     report.step("packaging")
     result = folders.work / RESULT_NAME
     packaging.main(
@@ -131,7 +127,7 @@ def run(arguments: dict[str, object], report: StageReporter) -> dict[str, JsonVa
             capture=folders.capture,
             features=folders.of("features"),
             pairs=folders.of("pairs"),
-            matching=folders.of("matching"),
+            matches=folders.of("hloc_matches"),
             mapping=folders.of("mapping"),
             cloud=folders.of("cloud"),
         ),
@@ -140,6 +136,21 @@ def run(arguments: dict[str, object], report: StageReporter) -> dict[str, JsonVa
         report,
     )
     return {"result": str(result)}
+
+
+def _compute(step: str, task: Arguments, folders: Folders, report: StageReporter) -> float:
+    """Compute a step, or repeat what it said where it is there already. Returns the seconds that it took, then or now."""
+    report.step(step)
+    reused = task.done.get(step)
+    if reused is not None:
+        _say_again(reused, report)
+        return reused.seconds
+    folders.of(step).mkdir(parents=True)
+    began = time.monotonic()
+    COMPUTE[step](task.settings, folders, report)
+    seconds = round(time.monotonic() - began, 3)
+    report.finished(step)
+    return seconds
 
 
 def _say_again(reused: Reused, report: Reporter) -> None:

@@ -21,8 +21,8 @@ class PlannedStep:
 STEPS = (
     PlannedStep("features", 1, ("feature_type", "max_keypoints"), ("frames",)),
     PlannedStep("pairs", 1, ("pairing_mode",), ("frames", "features")),
-    PlannedStep("matching", 1, ("matcher_type", "feature_type", "camera_model"), ("frames", "features", "pairs")),
-    PlannedStep("mapping", 1, ("mapper_type", "stray_approach", "camera_model"), ("frames", "matching")),
+    PlannedStep("matching", 2, ("matcher_type", "feature_type", "camera_model"), ("frames", "features", "pairs")),
+    PlannedStep("mapping", 2, ("mapper_type", "stray_approach", "camera_model"), ("frames", "matching")),
     PlannedStep(
         "cloud",
         1,

@@ -40,8 +40,8 @@ class Round:
 
 
 FROM_PHONE_POSES = (Round(0.02, 0.004, 8, 400), Round(0.008, 0.002, 8, 400), Round(0.0, 0.0, 10, 400))
-FROM_MAPPER_POSES = (Round(0.0, 0.0, 6, 400),)
-LAST = Round(0.0, 0.0, 5, None)
+FROM_MAPPER_POSES: tuple[Round, ...] = ()
+LAST = Round(0.0, 0.0, 4, None)
 """All points settle within a few steps once poses have; ten more change centres by tenths of a millimetre."""
 
 

@@ -1,6 +1,7 @@
 """Matching against pictures of one room in which the place of every pixel is known."""
 
 import itertools
+import multiprocessing
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from contracts.capture_settings import CameraModel, CaptureSettings, FeatureType, MatcherType
 from contracts.errors import ErrorCode, UserError
-from services.sfm import database, hloc_files, matching
+from services.sfm import database, hloc_files, hloc_matches, matching
 from services.sfm.hloc_files import FeatureReader, Features
 from tests.services.sfm.listening import Listener
 from tests.services.sfm.room_views import CONF, RoomViews, inside
@@ -29,6 +30,7 @@ APART, TURNED, OPPOSITE = (0, 1), (0, 2), (0, 3)
 class Matched:
     room: RoomViews
     folder: Path
+    for_hloc: Path
     listener: Listener
     features: tuple[Features, ...]
 
@@ -52,9 +54,10 @@ def run(room: RoomViews, pairs: list[tuple[int, int]], folder: Path, conf: Captu
     hloc_files.write_pairs(folder / "pairs.txt", [(room.names[i], room.names[j]) for i, j in pairs])
     listener = Listener()
     matching.main(conf, room.capture, room.features, folder / "pairs.txt", folder / "out", listener)
+    hloc_matches.main(room.features, folder, folder / "out", folder / "hloc")
     with FeatureReader(room.features / "features.h5") as reader:
         found = tuple(reader.read(name) for name in room.names)
-    return Matched(room, folder / "out", listener, found)
+    return Matched(room, folder / "out", folder / "hloc" / "matches.h5", listener, found)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +123,7 @@ def test_matches_are_mutual_and_pass_the_ratio_test(matched: Matched) -> None:
 
 def test_matches_for_hloc_are_those_of_the_database_before_verification(matched: Matched) -> None:
     names = matched.room.names
-    with h5py.File(matched.folder / "matches.h5") as file:
+    with h5py.File(matched.for_hloc) as file:
         stored = file[f"{names[0]}/{names[1]}"]["matches0"][()]
         scores = file[f"{names[0]}/{names[1]}"]["matching_scores0"][()]
         # The pair was given the other way round, and is found under the names as pairs.txt has them.
@@ -145,8 +148,10 @@ def test_matches_for_hloc_are_those_of_the_database_before_verification(matched:
 def test_the_database_is_one_file_with_the_keypoints_and_without_the_descriptors(
     matched: Matched, tmp_path: Path
 ) -> None:
-    fresh = run(matched.room, [], tmp_path).folder
-    assert sorted(path.name for path in fresh.iterdir()) == ["database.db", "matches.h5"]
+    fresh = tmp_path / "fresh"
+    hloc_files.write_pairs(tmp_path / "pairs.txt", [])
+    matching.main(CONF, matched.room.capture, matched.room.features, tmp_path / "pairs.txt", fresh, Listener())
+    assert sorted(path.name for path in fresh.iterdir()) == ["database.db"]
     with closing(sqlite3.connect(fresh / "database.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
         assert connection.execute("SELECT count(*) FROM descriptors").fetchone() == (0,)
@@ -174,10 +179,34 @@ def test_one_thread_matches_the_same_again(matched: Matched, tmp_path: Path) -> 
 def test_no_pairs_make_an_empty_result_not_a_crash(room: RoomViews, tmp_path: Path) -> None:
     empty = run(room, [], tmp_path)
     assert empty.listener.lines == ["  ✓ 0 of 0 pairs verified, 0 matches"]
-    with h5py.File(empty.folder / "matches.h5") as file:
+    with h5py.File(empty.for_hloc) as file:
         assert list(file) == []
     with pycolmap.Database.open(empty.folder / "database.db") as db:
         assert (db.num_images(), db.num_matched_image_pairs()) == (4, 0)
+
+
+def test_matches_for_hloc_are_written_while_something_else_runs(matched: Matched, tmp_path: Path) -> None:
+    with hloc_matches.written_beside(matched.room.features, matched.folder.parent, matched.folder, tmp_path):
+        pass
+    assert (tmp_path / "matches.h5").read_bytes() == matched.for_hloc.read_bytes()
+
+
+def test_nobody_waits_for_them_where_the_rest_failed(matched: Matched, tmp_path: Path) -> None:
+    began = len(multiprocessing.active_children())
+    with (
+        pytest.raises(UserError),
+        hloc_matches.written_beside(matched.room.features, matched.folder.parent, matched.folder, tmp_path),
+    ):
+        raise UserError(ErrorCode.NO_MODEL, "no model")
+    assert len(multiprocessing.active_children()) == began
+
+
+def test_that_they_could_not_be_written_is_said(matched: Matched, tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match=r"matches\.h5"),
+        hloc_matches.written_beside(tmp_path / "none", matched.folder.parent, matched.folder, tmp_path / "out"),
+    ):
+        pass
 
 
 def test_a_picture_without_keypoints_matches_nothing(room: RoomViews, tmp_path: Path) -> None:
@@ -194,7 +223,7 @@ def test_a_picture_without_keypoints_matches_nothing(room: RoomViews, tmp_path: 
     matched = run(blind, [APART, TURNED], tmp_path)
     assert len(matched.raw(*APART)) == 0
     assert matched.listener.lines[0].startswith("  ✓ 1 of 2 pairs verified")
-    indices, _ = hloc_files.read_matches(matched.folder / "matches.h5", room.names[0], room.names[1])
+    indices, _ = hloc_files.read_matches(matched.for_hloc, room.names[0], room.names[1])
     assert len(indices) == 0
 
 

@@ -33,8 +33,8 @@ class Counter(Silence):
 
 def inputs_of(box: Box, settings: CaptureSettings) -> Inputs:
     root = box.capture.parent
-    inputs = Inputs(box.capture, root / "features", root / "pairs", root / "matching", root / "mapping", root / "cloud")
-    for folder in (inputs.features, inputs.pairs, inputs.matching, inputs.cloud):
+    inputs = Inputs(box.capture, root / "features", root / "pairs", root / "matches", root / "mapping", root / "cloud")
+    for folder in (inputs.features, inputs.pairs, inputs.matches, inputs.cloud):
         folder.mkdir()
     names = [frame.name for frame in box.manifest.frames]
     some = Features(np.ones((4, 2), np.float32), np.ones((4, 128), np.float16), np.ones(4, np.float32), (640, 480))
@@ -43,7 +43,7 @@ def inputs_of(box: Box, settings: CaptureSettings) -> Inputs:
     hloc_files.write_pairs(inputs.pairs / "pairs.txt", pairs)
     matched = np.array([[0, 1], [2, 3]])
     hloc_files.write_matches(
-        inputs.matching / "matches.h5", [PairMatches(pair, 4, matched, np.ones(2, np.float32)) for pair in pairs]
+        inputs.matches / "matches.h5", [PairMatches(pair, 4, matched, np.ones(2, np.float32)) for pair in pairs]
     )
     (inputs.mapping / "mapping.json").write_text(summary_of(box, settings).model_dump_json())
     cloud.main(settings, box.capture, box.sparse, inputs.cloud, Silence())
@@ -213,7 +213,7 @@ def test_large_files_use_zip64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_missing_file_leaves_no_result(tmp_path: Path) -> None:
     box = make_box(tmp_path, frames=3)
     inputs = inputs_of(box, SETTINGS)
-    (inputs.matching / "matches.h5").unlink()
+    (inputs.matches / "matches.h5").unlink()
     with pytest.raises(FileNotFoundError):
         packaging.main(SETTINGS, inputs, SECONDS, tmp_path / "result.zip", Silence())
     assert not (tmp_path / "result.zip").exists()
