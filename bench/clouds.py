@@ -2,7 +2,7 @@
 
     python bench/clouds.py [--points 4000000]
 
-Makes a room's cloud in each format, then converts it in fresh processes: once by `services.ingest.clouds.main`, once by what
+Makes a room's cloud in each format, then converts it in fresh processes: once by `services.ingest.clouds.conversion.main`, once by what
 one would write with the format's common reader: read all, shift, save points and colours as arrays. That leaves out our checks,
 our search for unit, up axis and spacing, and it needs the whole cloud in memory. Ends with one figure: the geometric mean
 of our speed over theirs.
@@ -28,7 +28,7 @@ import pye57
 
 from contracts.building_settings import BuildingSettings
 from contracts.progress import Silence
-from services.ingest import clouds
+from services.ingest.clouds import conversion
 
 Floats = npt.NDArray[np.float64]
 Bytes8 = npt.NDArray[np.uint8]
@@ -206,7 +206,7 @@ def read_here(path: Path, reader: str) -> None:
     """Runs in a process of its own, and prints what a `Run` has."""
     began = time.perf_counter()
     if reader == "ours":
-        clouds.main(BuildingSettings(), path, path.name, path.with_suffix(".canonical"), Silence())
+        conversion.main(BuildingSettings(), path, path.name, path.with_suffix(".canonical"), Silence())
     else:
         found = next(each for each in FORMATS if each.file_name == path.name)
         assert found.read is not None

@@ -10,7 +10,7 @@ A folder (or a prefix in the object store) with:
     source_index.npy   (n,) uint32, the point's place in the uploaded file's own order; absent if that is its row
 
 The cloud's frame: metres, right-handed, +z up. Its origin lies near the points, so that single precision resolves
-hundredths of a millimetre: p_file = file_from_cloud @ p_cloud, in float64.
+hundredths of a millimetre: p_file = file_from_cloud @ p_cloud, in float64 and metres, whatever the unit of the file.
 """
 
 from typing import Annotated, Literal

@@ -2,6 +2,7 @@
 
 In: a building as recognised. Out: the same building, of which every opening lies within its wall's rectangle and height: what
 sticks out at an end, below the base or above the top is cut off. An outline that crosses itself is replaced by its largest part.
+A storey in which nothing was found has an empty footprint, and keeps it.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ _WORTH_A_WARNING_M = 0.05
 
 
 def main(building: Building, report: Reporter) -> Building:
-    """Raises ValueError if an opening names a wall that is not there, or an outline encloses nothing."""
+    """Raises ValueError if an opening names a wall that is not there, or the outline of a slab or space encloses nothing."""
     walls = {wall.wall_id: wall for wall in building.walls}
     fitted = []
     for opening in building.openings:
@@ -38,6 +39,8 @@ def main(building: Building, report: Reporter) -> Building:
         openings=tuple(fitted),
         storeys=tuple(
             replace(storey, footprint=_sound(storey.footprint, f"The footprint of {storey.name}", report))
+            if len(storey.footprint.outer)
+            else storey
             for storey in building.storeys
         ),
         slabs=tuple(

@@ -6,7 +6,9 @@ a floor is its ceiling, a person's height higher. Pairs of heights are taken by 
 wardrobes, landings and outdoor ground, with little or nothing over them, make no storeys, whatever number of points they have.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,9 @@ MAX_ROOM_HEIGHT_M = 15.0
 MIN_STOREY_AREA_M2 = 5.0
 MIN_CEILING_AREA_M2 = 1.0
 TILE_M = 0.2
-_BIN_M = 0.01
+_BIN_M = 0.005
+_MARGIN_BINS = 20
+_APART_BINS = 6
 _LEVEL_REACH_M = 0.03
 _MIN_LEVEL_AREA_M2 = 0.8
 _FLOOR_FILL = 0.12
@@ -103,21 +107,12 @@ def find_storeys(cloud: WorkingCloud) -> Layering:
 def _levels(points: NDArray[np.float32], up: Bools, grid: PlanGrid, cloud: WorkingCloud) -> tuple[Level, ...]:
     if not len(points):
         return ()
-    area = cloud.spacing_m**2
     z = points[:, 2].astype(np.float64)
-    start = float(z.min()) - 0.1
-    counts = np.bincount(((z - start) / _BIN_M).astype(np.int64))
-    smooth = ndimage.gaussian_filter1d(np.pad(counts, 12).astype(np.float64), 1.2)
+    heights = _peaks(z, cloud.spacing_m)
+    full = TILE_M**2 / cloud.spacing_m**2
     found = []
-    for bin_ in np.flatnonzero((smooth >= np.roll(smooth, 1)) & (smooth > np.roll(smooth, -1))):
-        if (
-            smooth[bin_ - 3 : bin_ + 4].sum() * area < _MIN_LEVEL_AREA_M2
-            or smooth[bin_] < smooth[bin_ - 4 : bin_ + 5].max()
-        ):
-            continue
-        height = _settled(z, start + (bin_ - 12 + 0.5) * _BIN_M)
-        near = np.abs(z - height) < _LEVEL_REACH_M
-        full = TILE_M**2 / area
+    for height, (low, high) in zip(heights, bands(heights, _LEVEL_REACH_M), strict=True):
+        near = (z > low) & (z < high)
         above = near & (up | (not cloud.oriented))
         below = near & (~up | (not cloud.oriented))
         found.append(
@@ -128,6 +123,31 @@ def _levels(points: NDArray[np.float32], up: Bools, grid: PlanGrid, cloud: Worki
             )
         )
     return tuple(found)
+
+
+def _peaks(z: Floats, spacing_m: float) -> list[float]:
+    """Heights at which more points lie than anywhere near by, ascending. Ceilings of two rooms may be 4 cm apart."""
+    start = float(z.min()) - _MARGIN_BINS * _BIN_M
+    counts = np.bincount(((z - start) / _BIN_M).astype(np.int64)).astype(np.float64)
+    smooth = ndimage.gaussian_filter1d(np.pad(counts, (0, _MARGIN_BINS)), 2.0)
+    highest = ndimage.maximum_filter1d(smooth, 2 * _APART_BINS + 1)
+    about = ndimage.uniform_filter1d(smooth, 2 * _APART_BINS + 1) * (2 * _APART_BINS + 1)
+    tall = (smooth == highest) & (about * spacing_m**2 >= _MIN_LEVEL_AREA_M2)
+    # Two equal bins beside each other are one peak.
+    tall[1:] &= ~tall[:-1]
+    found = sorted(_settled(z, start + (int(bin_) + 0.5) * _BIN_M) for bin_ in np.flatnonzero(tall))
+    return [height for k, height in enumerate(found) if k == 0 or height - found[k - 1] > _APART_BINS * _BIN_M / 2]
+
+
+def bands(heights: Sequence[float], reach_m: float) -> list[tuple[float, float]]:
+    """What lies within reach of each of `heights` (ascending), up to the middle between neighbours."""
+    middles = [(low + high) / 2 for low, high in pairwise(heights)]
+    # A single height has no neighbours, and none has no bands.
+    lows, highs = [-np.inf, *middles], [*middles, np.inf]
+    return [
+        (max(height - reach_m, low), min(height + reach_m, high))
+        for height, low, high in zip(heights, lows, highs, strict=False)
+    ]
 
 
 def _settled(z: Floats, height: float) -> float:

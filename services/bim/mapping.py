@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from services.bim.ifc import ElementId, ElementIds
+from contracts.progress import Reporter
+from services.bim.ifc.writer import ElementId, ElementIds
 
 Labels = NDArray[np.int32]
 Indices = NDArray[np.uint32]
@@ -26,6 +27,7 @@ Counts = NDArray[np.int64]
 
 _PIECE = 1 << 21
 """Points that are sorted at a time."""
+_OPERATION = "Writing the point mapping"
 
 
 def write(
@@ -36,6 +38,7 @@ def write(
     source_index: Indices | None,
     total_points: int,
     out: Path,
+    report: Reporter,
 ) -> int:
     """Write `out`, and say how many points are mapped.
 
@@ -43,17 +46,21 @@ def write(
     the point's row in the uploaded file; None where that is its row in the cloud. Both may be memory maps. Points of elements
     that are not in the file (`ids`) count as unmapped. Raises ValueError if a label names no element.
     """
+    report.progress(0, len(labels), _OPERATION)
     sizes = _sizes(labels, len(model_ids))
     ordered = _ordered(labels, source_index, sizes)
     listed = [(place, ids[model_id]) for place, model_id in enumerate(model_ids) if model_id in ids]
     mapped = int(sum(sizes[place] for place, _ in listed))
     starts = np.concatenate([[0], np.cumsum(sizes)])
     unfinished = out.with_name(out.name + ".part")
+    written = 0
     with unfinished.open("wb") as target:
         target.write(f'{{"total_points": {total_points}, "mapped_points": {mapped}, "elements": ['.encode())
         for number, (place, element) in enumerate(listed):
             target.write(b",\n" if number else b"\n")
+            report.progress(written, mapped, _OPERATION)
             _write_element(target, element, ordered[starts[place] : starts[place + 1]])
+            written += int(sizes[place])
         target.write(b"\n]}\n")
     unfinished.replace(out)
     return mapped

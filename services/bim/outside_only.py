@@ -42,8 +42,10 @@ def storeys_from_outside(cloud: WorkingCloud, layering: Layering, settings: Buil
     if not tall.any():
         return layering
     top = _usual_top(tops[tall])
-    enclosed = _enclosed(tall & (np.abs(tops - top) < 0.5))
-    region = _as_tiles(enclosed, grid, layering.grid)
+    region = _as_tiles(_enclosed(tall & (np.abs(tops - top) < 0.5)), grid, layering.grid)
+    if region.sum() * TILE_M**2 < MIN_STOREY_AREA_M2:
+        # Parts of different heights enclose the building together.
+        region = _as_tiles(_enclosed(tall), grid, layering.grid)
     if region.sum() * TILE_M**2 < MIN_STOREY_AREA_M2:
         return layering
     storeys = _storeys(ground, top, region, settings)

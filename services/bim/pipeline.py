@@ -11,12 +11,15 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from contracts.building_settings import BuildingRequest, BuildingSettings
+from contracts.errors import ErrorCode, UserError
 from contracts.progress import StageReporter
-from services.bim import glb, ifc, labels, mapping, plans, recognition
+from services.bim import glb, labels, mapping, recognition
 from services.bim import report as reports
 from services.bim.cloud import CanonicalCloud, open_cloud
-from services.bim.ifc import ElementIds
+from services.bim.ifc import writer
+from services.bim.ifc.writer import ElementIds
 from services.bim.model import Building
+from services.bim.plans import drawing
 
 IFC_NAME = "model.ifc"
 GLB_NAME = "model.glb"
@@ -79,12 +82,13 @@ def run(arguments: dict[str, object], report: StageReporter) -> None:
     cloud = open_cloud(task.cloud)
     recognised = recognition.recognise(task.cloud, settings, listener)
     building = recognised.building
+    _check_found(building)
     listener.step("generating_ifc")
-    ids = ifc.main(building, cloud.manifest, settings, task.out / IFC_NAME, listener, created=task.created_at)
+    ids = writer.main(building, cloud.manifest, settings, task.out / IFC_NAME, listener, created=task.created_at)
     glb.main(task.out / IFC_NAME, task.out / GLB_NAME)
     listener.step("finalizing")
     fits = _map_points(recognised, cloud, ids, settings=settings, out=task.out / MAPPING_NAME, report=listener)
-    _draw_plans(building, cloud, settings, task.created_at, task.out)
+    _draw_plans(building, cloud, settings, created=task.created_at, out=task.out, report=listener)
     listener.lap()
     summary = reports.build(
         building=building,
@@ -97,6 +101,15 @@ def run(arguments: dict[str, object], report: StageReporter) -> None:
         warnings=tuple(listener.warnings),
     )
     (task.out / REPORT_NAME).write_text(summary.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _check_found(building: Building) -> None:
+    if not building.walls and not building.slabs:
+        raise UserError(
+            ErrorCode.INVALID_CLOUD,
+            f"No wall and no slab was found on {len(building.storeys)} storeys: the cloud is too sparse, or shows no building. "
+            "Upload a denser scan, with points every 3 cm or closer.",
+        )
 
 
 def _map_points(
@@ -116,6 +129,7 @@ def _map_points(
         source_index=cloud.source_index,
         total_points=cloud.manifest.points_in_file,
         out=out,
+        report=report,
     )
     return {
         element: reports.PointFit(int(count), float(residual), float(np.nan_to_num(covered)))
@@ -126,9 +140,16 @@ def _map_points(
 
 
 def _draw_plans(
-    building: Building, cloud: CanonicalCloud, settings: BuildingSettings, created: datetime, out: Path
+    building: Building,
+    cloud: CanonicalCloud,
+    settings: BuildingSettings,
+    *,
+    created: datetime,
+    out: Path,
+    report: Listener,
 ) -> None:
-    title = plans.title_of(cloud.manifest, settings, created)
-    for storey in building.storeys:
+    title = drawing.title_of(cloud.manifest, settings, created)
+    for number, storey in enumerate(building.storeys):
+        report.progress(number, len(building.storeys), "Drawing plans")
         name = f"plan_{storey.index}"
-        plans.main(building, storey.index, out / f"{name}.png", out / f"{name}.svg", title)
+        drawing.main(building, storey.index, out / f"{name}.png", out / f"{name}.svg", title)

@@ -20,7 +20,7 @@ from services.bim.levels import Layering, find_storeys
 from services.bim.model import Building, Column, Opening, Space, Storey, Wall
 from services.bim.outside_only import storeys_from_outside
 from services.bim.preprocessing import WorkingCloud, preprocess
-from services.bim.reveals import agreed_m
+from services.bim.reveals import usual_m
 from services.bim.slabs import find_slabs
 from services.bim.storey_outlines import Outline, marked_external, outline_of, polygon_of
 from services.bim.walls import StoreyRuns, close_walls, find_storey_runs
@@ -116,14 +116,13 @@ def _walls(
         look = partial(find_storey_runs, cloud, layering, index, settings, report)
         drafts.append(storeys.attempt(index, "finding walls", look, None))
     # Storeys of one house have the same outer walls more often than not; one with few windows borrows from the others.
-    shared = agreed_m([depth for draft in drafts if draft is not None for depth in draft.reveal_depths_m])
+    shared = usual_m([depth for draft in drafts if draft is not None for depth in draft.own_depths_m])
     found: list[Wall] = []
     outlines: list[Outline] = []
     for index, (layers, draft) in enumerate(zip(layering.storeys, drafts, strict=True)):
         seen: tuple[Wall, ...] = ()
         if draft is not None:
-            own = agreed_m(draft.reveal_depths_m)
-            close = partial(close_walls, draft, shared if own is None else own, settings, report)
+            close = partial(close_walls, draft, shared, settings, report)
             seen = storeys.attempt(index, "joining walls", close, ())
         walls = [replace(wall, wall_id=f"w{index}.{number}") for number, wall in enumerate(seen)]
         outline = outline_of(layers, walls, layering.grid)

@@ -11,8 +11,9 @@ from contracts.building_settings import BuildingSettings
 from contracts.clouds import CloudManifest
 from contracts.model import Frozen
 from contracts.progress import Silence
-from services.bim import fitting, footprints, ifc_georeference, quantities
-from services.bim.ifc import ElementIds
+from services.bim import fitting, footprints, quantities
+from services.bim.ifc import georeference
+from services.bim.ifc.writer import ElementIds
 from services.bim.model import Building, Floats, OpeningKind, Storey
 from services.bim.quantities import Quantities
 
@@ -267,7 +268,7 @@ def _notes(manifest: CloudManifest) -> Iterator[str]:
 
 
 def _georeference(manifest: CloudManifest, settings: BuildingSettings) -> Georeference | None:
-    frame = ifc_georeference.map_frame(manifest, settings)
+    frame = georeference.map_frame(manifest, settings)
     if frame is None:
         return None
     return Georeference(

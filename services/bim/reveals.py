@@ -25,12 +25,11 @@ Floats = NDArray[np.float64]
 
 def reveal_depths_m(
     cloud: WorkingCloud, rows: NDArray[np.int64], runs: Sequence[WallRun], limits_m: tuple[float, float]
-) -> tuple[float, ...]:
-    """How deep the jambs in each of `runs` are, where they were seen; the deepest first."""
+) -> tuple[float | None, ...]:
+    """How deep the jambs in each of `runs` are; None where they were not seen."""
     upright = rows[np.abs(cloud.normals[rows, 2]) < 0.3]
     points, normals = cloud.points[upright, :2].astype(np.float64), cloud.normals[upright, :2]
-    depths = [d for run in runs if (d := _depth_m(run, points, normals, limits_m)) is not None]
-    return tuple(sorted(depths, reverse=True))
+    return tuple(_depth_m(run, points, normals, limits_m) for run in runs)
 
 
 def agreed_m(depths_m: Sequence[float]) -> float | None:
@@ -40,6 +39,20 @@ def agreed_m(depths_m: Sequence[float]) -> float | None:
     """
     deepest = sorted(depths_m, reverse=True)
     return next(((one + other) / 2 for one, other in pairwise(deepest) if one - other < _AGREE_M), None)
+
+
+def usual_m(depths_m: Sequence[float]) -> float | None:
+    """The depth that two walls agree on, else the deepest of several; one alone may fall far short."""
+    return agreed_m(depths_m) or (max(depths_m) if len(depths_m) > 1 else None)
+
+
+def surely_agreed_m(depths_m: Sequence[float]) -> float | None:
+    """The depth of the two deepest, or of three; two that fall short may agree by chance."""
+    deepest = sorted(depths_m, reverse=True)
+    if len(deepest) > 1 and deepest[0] - deepest[1] < _AGREE_M:
+        return (deepest[0] + deepest[1]) / 2
+    triples = zip(deepest, deepest[1:], deepest[2:], strict=False)
+    return next((middle for first, middle, last in triples if first - last < _AGREE_M), None)
 
 
 def _depth_m(run: WallRun, points: Floats, normals: NDArray[np.float32], limits_m: tuple[float, float]) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from services.bim.levels import Layering, room_parts
+from services.bim.levels import Layering, StoreyLayers, bands, room_parts
 from services.bim.plan_grid import PlanGrid, filled_region, wide_parts
 from services.bim.preprocessing import FLAT_BEND, WorkingCloud
 
@@ -18,7 +18,11 @@ CELL_M = 0.025
 _LEVEL_REACH_M = 0.035
 _MIN_WIDTH_M = 0.4
 _FACADE_POINTS = 2
+_MIN_FACADE_M = 2.2
+_LOWER_M = 0.3
 _TILE_POINTS = 40
+_RING_POINTS = 12
+_CROWN_M = 0.4
 _BESIDE_TILES = 2
 _WIDE_WINDOW_M = 3.0
 _MARGIN_M = 1.0
@@ -75,13 +79,15 @@ def room_cover(cloud: WorkingCloud, layering: Layering, index: int, rows: Rows) 
     has_ceiling &= _under_own_ceiling(ceiling, grid, layering)
     floor, has_floor = _raster(points[flat], floors, grid)
     away = ndimage.distance_transform_edt(~has_ceiling) * CELL_M if has_ceiling.any() else np.full(grid.shape, np.inf)
+    upright = (np.abs(cloud.normals[rows, 2]) < 0.3) & (cloud.bend[rows] < FLAT_BEND)
+    within = _walled_in(points[upright], storey, tiles)
     # Terraces and paths outdoors may be as high as the floor.
-    indoors = building_tiles(layering).ravel()[tiles.cells(grid.centres().reshape(-1, 2))].reshape(grid.shape)
+    inner = building_tiles(layering) | within
+    indoors = inner.ravel()[tiles.cells(grid.centres().reshape(-1, 2))].reshape(grid.shape)
     if layering.seen_from_outside:
-        upright = (np.abs(cloud.normals[rows, 2]) < 0.3) & (cloud.bend[rows] < FLAT_BEND)
         # From outside the open space is all around: façades face it, and the wall is behind them.
         cover = _open_air(points[upright], grid, indoors)
-        above = np.full(grid.shape, layering.facade_tops_m[index], np.float32)
+        above = _local_tops(points[upright], grid, indoors, (storey.floor_m, layering.facade_tops_m[index]))
     else:
         cover = has_ceiling | (has_floor & indoors & (away > 0.5))
         above = _nearest(ceiling, has_ceiling, storey.ceiling_m)
@@ -91,7 +97,7 @@ def room_cover(cloud: WorkingCloud, layering: Layering, index: int, rows: Rows) 
         ceiling_m=above,
         floor_m=_nearest(floor, has_floor, storey.floor_m),
         tiles=tiles,
-        building=_indoors(points, layering, index),
+        building=_indoors(points, layering, index) | within,
         from_outside=layering.seen_from_outside,
     )
 
@@ -122,6 +128,17 @@ def _indoors(points: Floats32, layering: Layering, index: int) -> Bools:
     return np.asarray(filled_region(storey.region | (seen & building), 1) & (building | storey.region))
 
 
+def _walled_in(points: Floats32, storey: StoreyLayers, tiles: PlanGrid) -> Bools:
+    """Tiles that upright points (n, 3) below the ceiling enclose together with the rooms of a storey.
+
+    A scanner sees little of the ceiling at the far end of a corridor, but the walls around it. Fences are lower.
+    """
+    lowest = min(layer.ceiling_m for layer in storey.layers)
+    crown = (points[:, 2] > lowest - _CROWN_M) & (points[:, 2] < storey.top_m)
+    ring = storey.region | (tiles.counts(points[crown, :2]) >= _RING_POINTS)
+    return np.asarray(filled_region(ring, 1) & ~ring)
+
+
 def _open_air(points: Floats32, grid: PlanGrid, indoors: Bools) -> Bools:
     """What lies outside the façades: (nx, ny). The outline of the building in tiles is coarse; its points are not."""
     core = ndimage.binary_erosion(indoors, iterations=int(0.3 / CELL_M))
@@ -129,6 +146,19 @@ def _open_air(points: Floats32, grid: PlanGrid, indoors: Bools) -> Bools:
     facade = (grid.counts(points[:, :2]) > _FACADE_POINTS) & near
     # Wide windows are gaps in the façade that belong to the building all the same.
     return ~filled_region(facade | core, int(_WIDE_WINDOW_M / 2 / CELL_M))
+
+
+def _local_tops(points: Floats32, grid: PlanGrid, indoors: Bools, limits_m: tuple[float, float]) -> Floats32:
+    """Up to where façades are seen (nx, ny): parts of a building may be lower than the storey's top."""
+    floor, top = limits_m
+    cell = grid.cells(points[:, :2])
+    highest = np.full(grid.size, -np.inf, np.float32)
+    np.maximum.at(highest, cell, points[:, 2])
+    local = highest.reshape(grid.shape)
+    facade = (grid.counts(points[:, :2]) > _FACADE_POINTS) & (local > floor + _MIN_FACADE_M)
+    facade &= ndimage.binary_dilation(indoors, iterations=int(0.4 / CELL_M))
+    tops = _nearest(np.where(facade, local, top).astype(np.float32), facade, top)
+    return np.where(tops < top - _LOWER_M, tops, np.float32(top)).astype(np.float32)
 
 
 def _under_own_ceiling(ceiling: Floats32, grid: PlanGrid, layering: Layering) -> Bools:
@@ -145,8 +175,10 @@ def _raster(points: Floats32, heights: list[float], grid: PlanGrid) -> tuple[Flo
     """Which of `heights` is seen in each cell: (nx, ny) float32, and where any is. Later heights win."""
     found = np.full(grid.shape, np.nan, np.float32)
     width = int(_MIN_WIDTH_M / CELL_M)
+    limits = dict(zip(sorted(heights), bands(sorted(heights), _LEVEL_REACH_M), strict=True))
     for height in heights:
-        near = np.abs(points[:, 2] - height) < _LEVEL_REACH_M
+        low, high = limits[height]
+        near = (points[:, 2] > low) & (points[:, 2] < high)
         seen = grid.counts(points[near, :2]) > 0
         # Undersides of lintels and sills may lie at the same height: they are narrow.
         typical = _typical_fill(seen, width)

@@ -101,7 +101,7 @@ def _sums_of_cloud(cloud: CanonicalCloud, grid: _Grid, report: Reporter) -> _Sum
             for part in pool.map(lambda rows: _sums_of_piece(cloud, rows, grid), batch):
                 whole.append(part)
                 waiting += len(part.keys)
-            if waiting > _MERGE_VOXELS and waiting > 2 * len(whole[0].keys):
+            if waiting > max(_MERGE_VOXELS, len(whole[0].keys)):
                 whole, waiting = [_merged(whole)], 0
             report.progress(batch[-1].stop, len(cloud), "Thinning the cloud")
     return _merged(whole)

@@ -13,7 +13,7 @@ from services.bim.levels import Layering, StoreyLayers
 from services.bim.model import Wall
 from services.bim.plan_columns import upright_columns
 from services.bim.preprocessing import WorkingCloud
-from services.bim.reveals import reveal_depths_m
+from services.bim.reveals import agreed_m, reveal_depths_m, surely_agreed_m
 from services.bim.room_cover import RoomCover, room_cover, rows_of_storey
 from services.bim.wall_faces import Line, find_faces
 from services.bim.wall_runs import Backing, WallRun, find_runs
@@ -29,6 +29,9 @@ _HANGING_M = 0.5
 _HANGING_SHARE = 0.7
 _MIN_LONE_FACE_M = 0.5
 _BESIDE_M = 0.5
+_STANDS_BY_SHARE = 0.3
+_SEEN_SHARE = 0.25
+_SAME_FLOOR_M = 0.05
 _EXTERNAL_SHARE = 0.5
 
 Floats = NDArray[np.float64]
@@ -42,8 +45,24 @@ class StoreyRuns:
     storey: StoreyLayers
     cover: RoomCover
     runs: tuple[WallRun, ...]
-    reveal_depths_m: tuple[float, ...]
-    """Of exterior walls without an outer face: how deep the reveals of their windows are."""
+    reveals: tuple["Reveal", ...]
+    """Of exterior walls without an outer face."""
+
+    @property
+    def own_depths_m(self) -> tuple[float, ...]:
+        """Depths of reveals on the storey's own floor, without annexes."""
+        return self.depths_on(self.storey.floor_m)
+
+    def depths_on(self, floor_m: float) -> tuple[float, ...]:
+        return tuple(r.depth_m for r in self.reveals if abs(r.floor_m - floor_m) < _SAME_FLOOR_M)
+
+
+@dataclass(frozen=True)
+class Reveal:
+    """How deep the jambs of a wall's windows are, and the floor beside it."""
+
+    depth_m: float
+    floor_m: float
 
 
 def find_storey_runs(
@@ -63,26 +82,39 @@ def find_storey_runs(
     report.progress(4 * index + 3, 4 * len(layering.storeys), "Walls from faces")
     lone = [run for run in runs if run.backed_by is Backing.OUTSIDE]
     limits = (float(settings.min_wall_thickness), float(settings.max_wall_thickness))
-    return StoreyRuns(index, storey, cover, tuple(runs), reveal_depths_m(cloud, rows, lone, limits))
+    depths = zip(lone, reveal_depths_m(cloud, rows, lone, limits), strict=True)
+    reveals = [Reveal(depth, _heights(run, storey, cover)[0]) for run, depth in depths if depth is not None]
+    return StoreyRuns(index, storey, cover, tuple(runs), tuple(reveals))
 
 
 def close_walls(
-    found: StoreyRuns, exterior_m: float | None, settings: BuildingSettings, report: Reporter
+    found: StoreyRuns, shared_m: float | None, settings: BuildingSettings, report: Reporter
 ) -> tuple[Wall, ...]:
     """The walls of a storey, closed at their junctions, the longest first.
 
-    `exterior_m`: thickness of exterior walls without an outer face; None leaves that of the settings.
+    `shared_m`: how thick exterior walls without an outer face are on all storeys, None where nothing shows it.
     """
-    runs = [
-        run.thinned_to(exterior_m) if exterior_m is not None and run.backed_by is Backing.OUTSIDE else run
-        for run in found.runs
-    ]
+    runs = [_with_reveals_depth(run, found, shared_m) for run in found.runs]
     runs = [run for run in joined_over_openings(aligned(runs), found.cover) if not _is_scrap(run)]
     runs, ends = _closed(runs, found.cover)
     walls = [_wall(run, spots, found) for run, spots in zip(runs, ends, strict=True)]
     kept = [wall for wall in walls if wall.length_m >= settings.min_wall_length]
     report.log(f"  Storey {found.index}: {len(kept)} walls")
     return tuple(kept)
+
+
+def _with_reveals_depth(run: WallRun, found: StoreyRuns, shared_m: float | None) -> WallRun:
+    """A run of one face as thick as reveals show it; that of the settings where none were seen."""
+    if run.backed_by is not Backing.OUTSIDE:
+        return run
+    floor_m = _heights(run, found.storey, found.cover)[0]
+    depths = found.depths_on(floor_m)
+    if abs(floor_m - found.storey.floor_m) < _SAME_FLOOR_M:
+        thickness = surely_agreed_m(depths) or shared_m
+    else:
+        # An annexe on a floor of its own was built by itself: one window there says more than many elsewhere.
+        thickness = agreed_m(depths) or max(depths, default=None) or shared_m
+    return run if thickness is None else run.thinned_to(thickness)
 
 
 def _closed(runs: list[WallRun], cover: RoomCover) -> tuple[list[WallRun], list[tuple[Floats, Floats]]]:
@@ -105,7 +137,9 @@ def _stronger(run: WallRun, others: list[WallRun]) -> list[WallRun]:
 
 def _walls_among(runs: list[WallRun], settings: BuildingSettings) -> list[WallRun]:
     """Runs that are walls: not beams, columns, or a second view of another wall."""
-    solid = [run for run in runs if _reaches_the_floor(run) and run.length_m >= settings.min_wall_length]
+    solid = [
+        run for run in runs if _reaches_the_floor(run) and _is_proven(run) and run.length_m >= settings.min_wall_length
+    ]
     # Two faces prove more than one; among equals the longer wall stands.
     solid.sort(key=lambda run: (-run.faces, -run.length_m))
     kept: list[WallRun] = []
@@ -121,10 +155,20 @@ def _is_scrap(run: WallRun) -> bool:
 
 
 def _stands_by(run: WallRun, cover: RoomCover) -> bool:
-    """Whether a run belongs to the building, and not to a garden."""
-    middle = run.axis.at((run.low + run.high) / 2)
-    around = middle + _BESIDE_M * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
-    return bool(cover.is_indoors(around).any())
+    """Whether a run belongs to the building, and not to a garden: the storey lies beside a good part of it.
+
+    Not all of it: furniture and dark corridors leave holes in a storey's outline.
+    """
+    places = np.linspace(run.low, run.high, 2 + int(run.length_m / _BESIDE_M))
+    offsets = np.array([-_BESIDE_M, 0.0, _BESIDE_M])
+    spots = run.axis.at(places[:, None], offsets[None, :])
+    indoors = cover.is_indoors(spots.reshape(-1, 2)).reshape(len(places), len(offsets))
+    return float(indoors.any(1).mean()) > _STANDS_BY_SHARE
+
+
+def _is_proven(run: WallRun) -> bool:
+    """Whether one face alone was seen over more of the length than the frames of a glazed front would be."""
+    return run.faces == 2 or run.seen_m >= _SEEN_SHARE * run.length_m
 
 
 def _reaches_the_floor(run: WallRun) -> bool:
@@ -142,9 +186,15 @@ def strip_of(run: WallRun, margin_m: float = 0.0) -> shapely.Polygon:
 
 
 def _is_part_of(run: WallRun, others: list[WallRun]) -> bool:
+    """Whether a run repeats others; the one face of some runs is a window's frame, in the middle of another wall."""
     strip = strip_of(run)
     around = shapely.union_all([strip_of(other, 0.02) for other in others if other is not run])
-    return bool(strip.intersection(around).area > _CONTAINED_SHARE * strip.area)
+    if strip.intersection(around).area > _CONTAINED_SHARE * strip.area:
+        return True
+    if run.faces == 2:
+        return False
+    face = shapely.LineString(run.axis.at(np.array([run.low, run.high]), run.face_side * run.thickness_m / 2))
+    return bool(face.intersection(around).length > _CONTAINED_SHARE * face.length)
 
 
 def _hangs_before(run: WallRun, others: list[WallRun]) -> bool:

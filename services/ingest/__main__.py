@@ -12,7 +12,7 @@ from runtime.job_view import JobView
 from runtime.service import run_service
 from runtime.settings import Settings
 from runtime.worker_service import WorkerParts, serve_worker
-from services.ingest.cloud_step import CloudStep, look_into_cloud
+from services.ingest.clouds.step import CloudStep, look_into_cloud
 from services.ingest.step import CaptureStep, IngestStep, Inspector, look_into_capture
 
 SERVICE = "ingest"
@@ -23,7 +23,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         SERVICE,
         settings,
         stop,
-        preload=("services.ingest.entry", "services.ingest.cloud_entry"),
+        preload=("services.ingest.entry", "services.ingest.clouds.entry"),
         build_step=_build_step,
         extras=_answer_and_keep_house,
     )

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from services.bim import glb
-from services.bim.ifc import ElementIds
+from services.bim.ifc.writer import ElementIds
 from services.bim.model import Building
 from tests.services.bim.handmade_house import BASE_M, CEILING_M, GROUND_M, OUTSIDE, ROOF_M, TOP_M, UPPER_M, Pose, house
 from tests.services.bim.ifc_meshes import meshes, open_ifc

@@ -16,14 +16,14 @@ from ifcopenshell.validate import json_logger, validate
 
 from contracts.building_settings import BuildingSettings, IfcSettings
 from contracts.clouds import CloudManifest, Row
-from services.bim import ifc
-from services.bim.ifc import ElementIds
+from services.bim.ifc import writer
+from services.bim.ifc.writer import ElementIds
 from services.bim.model import Building, Opening, OpeningKind, Polygon
 from tests.services.bim.handmade_house import GROUND_M, UPPER_M, Pose, house
 from tests.services.bim.ifc_meshes import open_ifc
 
 CREATED = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-IDS = Path(ifc.__file__).with_name("alidade.ids")
+IDS = Path(writer.__file__).with_name("alidade.ids")
 IDENTITY: tuple[Row, Row, Row, Row] = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 
 
@@ -69,8 +69,8 @@ def manifest(
     )
 
 
-def shifted(east: float, north: float, up: float, unit: float = 1.0) -> tuple[Row, Row, Row, Row]:
-    return ((unit, 0, 0, east), (0, unit, 0, north), (0, 0, unit, up), (0, 0, 0, 1))
+def shifted(east: float, north: float, up: float) -> tuple[Row, Row, Row, Row]:
+    return ((1, 0, 0, east), (0, 1, 0, north), (0, 0, 1, up), (0, 0, 0, 1))
 
 
 def write(
@@ -81,7 +81,7 @@ def write(
 ) -> tuple[ElementIds, Listener]:
     listener = Listener()
     chosen = BuildingSettings(ifc=settings if settings is not None else IfcSettings())
-    return ifc.main(building, cloud or manifest(), chosen, path, listener, created=CREATED), listener
+    return writer.main(building, cloud or manifest(), chosen, path, listener, created=CREATED), listener
 
 
 @pytest.fixture(scope="module")
@@ -362,11 +362,11 @@ def test_a_cloud_at_the_origin_has_no_map(model: ifcopenshell.file) -> None:
 
 
 def test_millimetres_and_y_up_are_undone(tmp_path: Path) -> None:
-    # The file has x, y up, z towards the viewer, in millimetres: (x, y, z) = 1000 (X, Z, -Y) + shift.
+    # The file has x, y up, z towards the viewer: (x, y, z) = (X, Z, -Y) + shift; the manifest has it in metres already.
     file_from_cloud: tuple[Row, Row, Row, Row] = (
-        (1000, 0, 0, 2_000_000),
-        (0, 0, 1000, 30_000),
-        (0, -1000, 0, -4_000_000),
+        (1, 0, 0, 2_000),
+        (0, 0, 1, 30),
+        (0, -1, 0, -4_000),
         (0, 0, 0, 1),
     )
     write(tmp_path / "model.ifc", house(), manifest(file_from_cloud, up_axis="y", unit_m=0.001))
@@ -450,6 +450,29 @@ def test_storeys_without_elements_are_still_a_model(tmp_path: Path) -> None:
     ids, _ = write(tmp_path / "model.ifc", Building(building.storeys, building.slabs))
     assert {element.ifc_class for element in ids.values()} == {"IfcSlab"}
     assert complaints(tmp_path / "model.ifc", express_rules=False) == []
+
+
+def test_a_storey_in_which_nothing_was_found_leaves_the_others(tmp_path: Path) -> None:
+    building = house()
+    ground, upper = building.storeys
+    nothing = Polygon(np.empty((0, 2)))
+    walls = tuple(wall for wall in building.walls if wall.storey == ground.index)
+    ids, listener = write(
+        tmp_path / "model.ifc", Building((ground, replace(upper, footprint=nothing)), building.slabs, walls)
+    )
+    model = open_ifc(tmp_path / "model.ifc")
+    areas = [
+        elements.get_pset(storey, "Qto_BuildingStoreyBaseQuantities")["GrossFloorArea"]
+        for storey in model.by_type("IfcBuildingStorey")
+    ]
+    assert areas[0] > 60
+    assert areas[1] == 0
+    assert sum(element.ifc_class == "IfcWall" for element in ids.values()) == len(walls)
+    assert listener.warnings == []
+    assert complaints(tmp_path / "model.ifc", express_rules=False) == []
+    rules = ifctester.ids.open(str(IDS), validate=True)
+    rules.validate(model)
+    assert next(rule for rule in rules.specifications if rule.name == "Storeys").status is True
 
 
 def test_nothing_is_logged_by_the_library(written: tuple[Path, ElementIds], caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ import shapely
 import trimesh
 from shapely import Polygon, box
 
-from services.bim.ifc import ElementIds
+from services.bim.ifc.writer import ElementIds
 from services.bim.model import Building
 from tests.services.bim.handmade_house import (
     CEILING_M,

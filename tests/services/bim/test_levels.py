@@ -60,6 +60,16 @@ def test_a_false_ceiling_leaves_the_structural_one(tmp_path: Path) -> None:
     assert sorted(round(layer.ceiling_m, 2) for layer in layering.storeys[0].layers) == [2.35, 2.6]
 
 
+@pytest.mark.parametrize("shift_m", [0.0, 0.0025, 0.005, 0.0075])
+def test_ceilings_four_centimetres_apart_are_two(tmp_path: Path, shift_m: float) -> None:
+    layering = storeys_of(house(ceilings=(2.60 + shift_m, 2.56 + shift_m)), tmp_path)
+    assert len(layering.storeys) == 1
+    found = sorted(layer.ceiling_m for layer in layering.storeys[0].layers)
+    assert found == [pytest.approx(2.56 + shift_m, abs=0.003), pytest.approx(2.60 + shift_m, abs=0.003)]
+    areas = [layer.area_m2 for layer in layering.storeys[0].layers]
+    assert areas == [pytest.approx(20.0, rel=0.1), pytest.approx(19.5, rel=0.1)]
+
+
 def test_a_lower_annexe_belongs_to_its_storey(tmp_path: Path) -> None:
     cloud = house()
     cloud.room((10.3, 0.0), (13.0, 4.0), -0.4, 2.2)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from contracts.progress import Silence
 from services.bim import mapping
-from services.bim.ifc import ElementId
+from services.bim.ifc.writer import ElementId
 
 
 def elements(count: int) -> tuple[list[str], dict[str, ElementId]]:
@@ -50,7 +51,9 @@ def naive(
 def test_the_documented_fields_in_the_documented_order(tmp_path: Path) -> None:
     ids, named = elements(2)
     labels = np.array([1, -1, 1, 0, 1], np.int32)
-    mapped = mapping.write(labels, ids, named, source_index=None, total_points=7, out=tmp_path / "map.json")
+    mapped = mapping.write(
+        labels, ids, named, source_index=None, total_points=7, out=tmp_path / "map.json", report=Silence()
+    )
     assert mapped == 4
     found = json.loads((tmp_path / "map.json").read_text())
     assert list(found) == ["total_points", "mapped_points", "elements"]
@@ -77,7 +80,7 @@ def test_the_same_as_the_plain_way(points: int, count: int, seed: int, shuffled:
     ids, named = elements(count)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "map.json"
-        mapping.write(labels, ids, named, source_index=source, total_points=points + 50, out=out)
+        mapping.write(labels, ids, named, source_index=source, total_points=points + 50, out=out, report=Silence())
         assert json.loads(out.read_text()) == naive(labels, count, source, points + 50)
 
 
@@ -87,7 +90,15 @@ def test_numbers_of_every_length(tmp_path: Path) -> None:
     source = np.array(sorted({value for value in edges if value < 2**32}), np.uint32)
     labels = np.zeros(len(source), np.int32)
     ids, named = elements(1)
-    mapping.write(labels, ids, named, source_index=source[::-1].copy(), total_points=2**32, out=tmp_path / "map.json")
+    mapping.write(
+        labels,
+        ids,
+        named,
+        source_index=source[::-1].copy(),
+        total_points=2**32,
+        out=tmp_path / "map.json",
+        report=Silence(),
+    )
     assert json.loads((tmp_path / "map.json").read_text())["elements"][0]["point_indices"] == source.tolist()
 
 
@@ -98,7 +109,9 @@ def test_pieces_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     source = random.permutation(5000).astype(np.uint32)
     ids, named = elements(7)
     for each in (None, source):
-        mapping.write(labels, ids, named, source_index=each, total_points=5000, out=tmp_path / "map.json")
+        mapping.write(
+            labels, ids, named, source_index=each, total_points=5000, out=tmp_path / "map.json", report=Silence()
+        )
         assert json.loads((tmp_path / "map.json").read_text()) == naive(labels, 7, each, 5000)
 
 
@@ -106,7 +119,12 @@ def test_elements_that_are_not_in_the_model_count_as_unmapped(tmp_path: Path) ->
     ids, named = elements(3)
     del named["m1"]
     labels = np.array([0, 1, 1, 2, -1], np.int32)
-    assert mapping.write(labels, ids, named, source_index=None, total_points=5, out=tmp_path / "map.json") == 2
+    assert (
+        mapping.write(
+            labels, ids, named, source_index=None, total_points=5, out=tmp_path / "map.json", report=Silence()
+        )
+        == 2
+    )
     assert json.loads((tmp_path / "map.json").read_text()) == naive(labels, 3, None, 5, frozenset({1}))
 
 
@@ -115,7 +133,7 @@ def test_many_elements(tmp_path: Path) -> None:
     count = 40_000
     labels = np.array([39_999, 32_767, 5, 32_768, 39_999, -1], np.int32)
     ids, named = elements(count)
-    mapping.write(labels, ids, named, source_index=None, total_points=6, out=tmp_path / "map.json")
+    mapping.write(labels, ids, named, source_index=None, total_points=6, out=tmp_path / "map.json", report=Silence())
     found = json.loads((tmp_path / "map.json").read_text())["elements"]
     seen = {n: element["point_indices"] for n, element in enumerate(found) if element["point_count"]}
     assert seen == {5: [2], 32_767: [1], 32_768: [3], 39_999: [0, 4]}
@@ -127,7 +145,13 @@ def test_a_label_without_an_element_is_refused(tmp_path: Path, wrong: int) -> No
     ids, named = elements(2)
     with pytest.raises(ValueError, match="2 elements"):
         mapping.write(
-            np.array([0, wrong], np.int32), ids, named, source_index=None, total_points=2, out=tmp_path / "map.json"
+            np.array([0, wrong], np.int32),
+            ids,
+            named,
+            source_index=None,
+            total_points=2,
+            out=tmp_path / "map.json",
+            report=Silence(),
         )
     assert not list(tmp_path.iterdir())
 
@@ -137,7 +161,9 @@ def test_memory_is_a_few_bytes_a_point(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(-1, 300, points).astype(np.int32)
     ids, named = elements(300)
     tracemalloc.start()
-    mapping.write(labels, ids, named, source_index=None, total_points=points, out=tmp_path / "map.json")
+    mapping.write(
+        labels, ids, named, source_index=None, total_points=points, out=tmp_path / "map.json", report=Silence()
+    )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # 4 bytes a point for the order, and pieces of 2 million points at up to 40 bytes each.

@@ -12,11 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from contracts.building_settings import BuildingSettings, IfcSettings
-from services.bim import plan_sheet, plan_storey, plans
-from services.bim.model import Building
-from services.bim.plan_pen import DPI
-from services.bim.plan_sheet import HEIGHT_MM, WIDTH_MM, Sheet
-from services.bim.plans import Title
+from services.bim.model import Building, Polygon
+from services.bim.plans import drawing
+from services.bim.plans import sheet as sheets
+from services.bim.plans import storey as storeys
+from services.bim.plans.drawing import Title
+from services.bim.plans.pen import DPI
+from services.bim.plans.sheet import HEIGHT_MM, WIDTH_MM, Sheet
 from tests.services.bim.handmade_house import OUTSIDE, PARTITION_M, Pose, house
 from tests.services.bim.test_ifc import CREATED, manifest, shifted
 
@@ -33,12 +35,12 @@ class Drawn:
 
     def __init__(self, folder: Path, building: Building, storey: int = 0, title: Title = TITLE) -> None:
         self.png, self.svg = folder / "plan.png", folder / "plan.svg"
-        plans.main(building, storey, self.png, self.svg, title)
+        drawing.main(building, storey, self.png, self.svg, title)
         picture = cv2.imread(str(self.png))
         assert picture is not None
         self.pixels: Bytes = np.asarray(picture[:, :, ::-1], np.uint8)
         north = None if title.north is None else np.array(title.north)
-        self.sheet: Sheet = plan_sheet.choose(building, north)
+        self.sheet: Sheet = sheets.choose(building, north)
 
     def at(self, x: float, y: float) -> tuple[int, ...]:
         """The colour at a place of the drawing, (r, g, b)."""
@@ -69,22 +71,22 @@ def test_the_sheet_is_a3(ground: Drawn) -> None:
 @pytest.mark.parametrize("turn_deg", [0.0, 17.0, 45.0, 90.0, 133.0, 200.0])
 def test_the_building_lies_straight_and_to_scale(turn_deg: float) -> None:
     pose = Pose(turn_deg)
-    sheet = plan_sheet.choose(house(pose), None)
+    sheet = sheets.choose(house(pose), None)
     corners = sheet.place(pose.points(np.asarray(OUTSIDE.exterior.coords)[:-1]))
     assert sheet.scale == 50
     assert np.ptp(corners, axis=0) == pytest.approx((10_000 / 50, 8_000 / 50), abs=0.01)
-    assert corners[:, 0].min() > plan_sheet.BORDER_MM + plan_sheet.CHAINS_MM
-    assert corners[:, 1].min() > plan_sheet.BORDER_MM + plan_sheet.TITLE_MM + plan_sheet.CHAINS_MM
-    assert corners[:, 0].max() < WIDTH_MM - plan_sheet.BORDER_MM - plan_sheet.CHAIN_MM
-    assert corners[:, 1].max() < HEIGHT_MM - plan_sheet.BORDER_MM - plan_sheet.CHAIN_MM
+    assert corners[:, 0].min() > sheets.BORDER_MM + sheets.CHAINS_MM
+    assert corners[:, 1].min() > sheets.BORDER_MM + sheets.TITLE_MM + sheets.CHAINS_MM
+    assert corners[:, 0].max() < WIDTH_MM - sheets.BORDER_MM - sheets.CHAIN_MM
+    assert corners[:, 1].max() < HEIGHT_MM - sheets.BORDER_MM - sheets.CHAIN_MM
     assert np.linalg.det(sheet.turn) == pytest.approx(1.0)
 
 
 def test_all_storeys_share_the_sheet() -> None:
     building = house()
-    assert plan_sheet.choose(building, None).scale == 50
+    assert sheets.choose(building, None).scale == 50
     taller = replace(building, walls=tuple(w for w in building.walls if w.storey == 0))
-    np.testing.assert_allclose(plan_sheet.choose(taller, None).middle_m, plan_sheet.choose(building, None).middle_m)
+    np.testing.assert_allclose(sheets.choose(taller, None).middle_m, sheets.choose(building, None).middle_m)
 
 
 def test_walls_are_filled_and_openings_are_not(ground: Drawn) -> None:
@@ -162,16 +164,16 @@ def test_the_title_block(ground: Drawn, tmp_path: Path) -> None:
 
 def test_north_is_shown_where_a_map_is_known(tmp_path: Path) -> None:
     settings = BuildingSettings(ifc=IfcSettings(project_name="P", author_surname="Brunel"))
-    known = plans.title_of(manifest(shifted(5e5, 6e6, 0), crs="EPSG:25833"), settings, CREATED)
+    known = drawing.title_of(manifest(shifted(5e5, 6e6, 0), crs="EPSG:25833"), settings, CREATED)
     assert known == Title("P", "Building", "Brunel", "house.ply", "2026-11-21", (0.0, 1.0))
     assert "N" in Drawn(tmp_path, house(), title=known).words()
-    assert plans.title_of(manifest(shifted(5e5, 6e6, 0)), settings, CREATED).north is None
+    assert drawing.title_of(manifest(shifted(5e5, 6e6, 0)), settings, CREATED).north is None
 
 
 @pytest.mark.parametrize("turn_deg", [17.0, 100.0, 190.0, 300.0])
 def test_north_points_up_rather_than_down(turn_deg: float) -> None:
     north = np.array([0.0, 1.0])
-    assert plan_sheet.choose(house(Pose(turn_deg)), north).direction(north)[1] > 0
+    assert sheets.choose(house(Pose(turn_deg)), north).direction(north)[1] > 0
 
 
 def test_names_are_not_formulas_and_long_ones_are_cut(tmp_path: Path) -> None:
@@ -203,25 +205,34 @@ def test_a_storey_without_walls_shows_its_footprint(tmp_path: Path) -> None:
 
 def test_an_unknown_storey_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no storey 7"):
-        plans.main(house(), 7, tmp_path / "plan.png", tmp_path / "plan.svg", TITLE)
+        drawing.main(house(), 7, tmp_path / "plan.png", tmp_path / "plan.svg", TITLE)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("with_walls", [True, False])
+def test_a_storey_in_which_nothing_was_found_is_an_empty_sheet(tmp_path: Path, with_walls: bool) -> None:
+    building = house()
+    empty = tuple(replace(storey, footprint=Polygon(np.empty((0, 2)))) for storey in building.storeys)
+    walls = tuple(wall for wall in building.walls if wall.storey == 0 and with_walls)
+    found = Building(empty, building.slabs, walls)
+    drawing.main(found, 1, tmp_path / "plan.png", tmp_path / "plan.svg", TITLE)
+    assert (tmp_path / "plan.png").stat().st_size > 1000
+    assert sheets.choose(found, None).scale == sheets.choose(building, None).scale
 
 
 def test_a_large_building_gets_a_smaller_scale() -> None:
     building = house()
     far = replace(building.walls[0], wall_id="far", start=np.array([150.0, 0.0]), end=np.array([150.0, 10.0]))
-    sheet = plan_sheet.choose(replace(building, walls=(*building.walls, far)), None)
+    sheet = sheets.choose(replace(building, walls=(*building.walls, far)), None)
     assert sheet.scale == 500
     corners = sheet.place(np.array([[150.0, 0.0], [150.0, 10.0]]))
-    assert corners[:, 0].max() < WIDTH_MM - plan_sheet.BORDER_MM
-    assert corners.min() > plan_sheet.BORDER_MM
+    assert corners[:, 0].max() < WIDTH_MM - sheets.BORDER_MM
+    assert corners.min() > sheets.BORDER_MM
 
 
 def test_outer_faces_are_as_long_as_the_house_is_outside() -> None:
-    plan = plan_storey.main(house(), 0)
-    lengths = {
-        face.wall.wall_id: float(np.linalg.norm(face.end - face.start)) for face in plan_storey.outer_faces(plan)
-    }
+    plan = storeys.main(house(), 0)
+    lengths = {face.wall.wall_id: float(np.linalg.norm(face.end - face.start)) for face in storeys.outer_faces(plan)}
     assert lengths == {
         "0e0": pytest.approx(10.0, abs=1e-4),
         "0e1": pytest.approx(5.5, abs=1e-4),
@@ -230,6 +241,6 @@ def test_outer_faces_are_as_long_as_the_house_is_outside() -> None:
         "0e4": pytest.approx(8.0, abs=1e-4),
     }
     inner = np.array([5.0, 3.0])
-    for face in plan_storey.outer_faces(plan):
+    for face in storeys.outer_faces(plan):
         middle = (face.start + face.end) / 2
         assert (middle - Pose().points(inner[None])[0]) @ face.outward > 0

@@ -63,6 +63,27 @@ def test_a_building_seen_from_outside(tmp_path: Path) -> None:
     assert len(score.walls.pairs) == 4
 
 
+def test_a_lower_part_seen_from_outside(tmp_path: Path) -> None:
+    cloud = BoxedCloud(spacing_m=0.04)
+    cloud.level((-6.0, -6.0), (20.0, 14.0), 0.0)
+    cloud.sides((0.0, 0.0), (8.0, 8.0), 0.0, 4.0)
+    for start, end in (((8.0, 1.0), (14.0, 1.0)), ((14.0, 1.0), (14.0, 7.0)), ((14.0, 7.0), (8.0, 7.0))):
+        cloud.face(start, end, 0.0, 2.9)
+    # The wall between the two parts is seen above the lower one only.
+    hidden = (np.abs(cloud.parts[2][:, 1] - 4.0) < 3.0) & (cloud.parts[2][:, 2] < 2.9)
+    cloud.parts[2] = cloud.parts[2][~hidden]
+    building = recognition.recognise(cloud.write(tmp_path), BuildingSettings(), Silence()).building
+    for middle, along in (((11.0, 1.15), (1.0, 0.0)), ((13.85, 4.0), (0.0, 1.0)), ((11.0, 6.85), (1.0, 0.0))):
+        found = [
+            wall
+            for wall in building.walls
+            if abs(float(wall.direction @ along)) > 0.999
+            and abs(float((wall.start - middle) @ wall.normal)) < 0.01
+            and wall.length_m > 5.0
+        ]
+        assert len(found) == 1, middle
+
+
 def boxes() -> BoxedCloud:
     """Two storeys of one room, 5 x 4 m, a slab of 25 cm between them, and the upper side of the roof."""
     cloud = BoxedCloud(spacing_m=0.04)

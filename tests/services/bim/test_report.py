@@ -9,7 +9,7 @@ import pytest
 from contracts.building_settings import BuildingSettings, IfcSettings
 from contracts.clouds import CloudManifest
 from services.bim import report
-from services.bim.ifc import ElementIds
+from services.bim.ifc.writer import ElementIds
 from services.bim.model import Building
 from services.bim.report import BuildingReport, PointFit
 from tests.services.bim.handmade_house import (
@@ -117,7 +117,7 @@ def test_elements_join_the_mapping_with_the_model(ids: ElementIds) -> None:
 
 def test_what_is_unusual_about_the_file_is_said(ids: ElementIds) -> None:
     assert build(ids).cloud.notes == ()
-    notes = build(ids, cloud=manifest(shifted(0, 0, 0, 1000.0), up_axis="y", unit_m=0.001)).cloud.notes
+    notes = build(ids, cloud=manifest(shifted(0, 0, 0), up_axis="y", unit_m=0.001)).cloud.notes
     assert ["+y up" in notes[0], "0.001 m" in notes[1], len(notes)] == [True, True, 2]
 
 

@@ -11,6 +11,7 @@ from services.bim.cloud import open_cloud
 from services.bim.levels import find_storeys
 from services.bim.model import Wall
 from services.bim.preprocessing import preprocess
+from services.bim.reveals import agreed_m, surely_agreed_m, usual_m
 from services.bim.walls import close_walls, find_storey_runs
 from tests.services.bim.boxed_cloud import BoxedCloud, Floats, turn_about
 
@@ -151,6 +152,51 @@ def test_a_column_is_no_wall(tmp_path: Path) -> None:
     cloud.sides((3.8, 2.3), (4.2, 2.7), FLOOR, CEILING)
     cloud.parts[1] = _without(cloud.parts[1], (3.8, 2.3), (4.2, 2.7), 9.0)
     assert len(walls_of(cloud, tmp_path)) == 4
+
+
+def test_an_outer_wall_beside_floors_and_ceilings_that_nobody_saw(tmp_path: Path) -> None:
+    cloud = house()
+    for number in (6, 7, 12, 13):
+        hidden = (cloud.parts[number][:, 0] > 8.3) & (np.abs(cloud.parts[number][:, 1] - 3.0) < 1.6)
+        cloud.parts[number] = cloud.parts[number][~hidden]
+    assert_house(walls_of(cloud, tmp_path))
+
+
+def test_the_frame_of_a_tall_window_is_no_wall(tmp_path: Path) -> None:
+    cloud = house()
+    cloud.parts = [_without(part, (9.9, 0.8), (10.4, 2.4), 2.58) for part in cloud.parts]
+    cloud.face((10.15, 0.8), (10.15, 2.4), FLOOR, 2.58)
+    cloud.level((10.0, 0.8), (10.3, 2.4), FLOOR)
+    assert_house(walls_of(cloud, tmp_path))
+
+
+def test_walls_go_on_along_the_dark_end_of_a_corridor(tmp_path: Path) -> None:
+    cloud = BoxedCloud(spacing_m=0.03)
+    cloud.room((0.0, 2.92), (12.0, 4.8), FLOOR, CEILING)
+    # One saw the corridor's floor and ceiling, and its sides, from 4.5 m on only.
+    cloud.parts = [part[part[:, 0] > 4.5] for part in cloud.parts]
+    cloud.room((0.0, 0.0), (12.0, 2.8), FLOOR, CEILING)
+    cloud.room((0.0, 5.0), (12.0, 8.0), FLOOR, CEILING)
+    cloud.sides((-0.3, -0.3), (12.3, 8.3), FLOOR - 0.3, CEILING + 0.3)
+    walls = walls_of(cloud, tmp_path)
+    inner = sorted(
+        (wall for wall in walls if abs(wall.direction[0]) > 0.9 and 1.0 < wall.start[1] < 6.0),
+        key=lambda wall: float(wall.start[1]),
+    )
+    assert len(walls) == 6
+    assert [wall.start[1] for wall in inner] == pytest.approx([2.86, 4.9], abs=0.005)
+    assert [wall.thickness_m for wall in inner] == pytest.approx([0.12, 0.2], abs=0.004)
+    assert [wall.length_m for wall in inner] == pytest.approx([12.3, 12.3], abs=0.01)
+
+
+def test_reveals_that_fall_short_do_not_agree_by_chance() -> None:
+    depths = (0.396, 0.304, 0.268, 0.262, 0.245)
+    assert agreed_m(depths) == pytest.approx(0.265)
+    assert surely_agreed_m(depths) is None
+    assert surely_agreed_m((0.301, 0.296, 0.2)) == pytest.approx(0.2985)
+    assert surely_agreed_m((0.42, 0.304, 0.301, 0.299)) == pytest.approx(0.301)
+    assert usual_m((0.234, 0.15)) == 0.234
+    assert usual_m((0.15,)) is None
 
 
 def test_the_other_face_of_a_wall_hidden_by_a_full_height_cupboard(tmp_path: Path) -> None:

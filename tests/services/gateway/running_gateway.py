@@ -27,7 +27,7 @@ from runtime.settings import Settings
 from services.gateway.app import build_app
 from services.gateway.parts import Parts
 from services.gateway.server import GatewayRunner
-from services.ingest.cloud_step import look_into_cloud
+from services.ingest.clouds.step import look_into_cloud
 from services.ingest.step import Inspector, look_into_capture
 
 UPLOAD_LIMIT_BYTES = 1 << 20

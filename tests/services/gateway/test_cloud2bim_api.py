@@ -26,7 +26,7 @@ from runtime.access import ANONYMOUS_OWNER, Access
 from runtime.object_store import ObjectStore, StoreAddress
 from runtime.settings import AccessSettings, Settings
 from services.gateway.yaml_documents import YAML_LIMIT_BYTES
-from services.ingest.cloud_step import look_into_cloud
+from services.ingest.clouds.step import look_into_cloud
 from services.ingest.step import Inspector
 from tests.services.gateway.running_gateway import CLOUD_LIMIT_BYTES, Gateway, running_gateway
 

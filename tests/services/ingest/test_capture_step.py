@@ -21,7 +21,7 @@ from runtime.settings import BusSettings, WorkerSettings
 from runtime.stage_child import StageChildren
 from runtime.step_outputs import read_stage_manifest, write_stage_manifest
 from runtime.worker import Worker
-from services.ingest.cloud_step import CloudStep
+from services.ingest.clouds.step import CloudStep
 from services.ingest.step import CaptureStep
 from tests.runtime.breakable_link import BreakableLink
 
