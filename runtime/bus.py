@@ -6,6 +6,7 @@ What is worked around in the client library (nats-py 2.16), and why:
 - a pull in flight stays deaf after the server restarts: pulls are short, so the next one hears again;
 - a pull that was given up may still be answered, when the server or the connection stalled, and the message would wait
   unseen in the subscription: every pull has an inbox of its own, and what comes late is handed back;
+- a request that is cancelled just as its reply comes returns as if nothing had been: it is made to end as cancelled;
 - the client connects for as long as it takes, and so would never say that nobody is there: we give it a time limit;
 - the default error callback prints a traceback for every reconnect attempt: ours logs one line.
 """
@@ -76,6 +77,28 @@ class MessageTooLarge(AlidadeError):
     """The server takes no message of that size, however often it is sent."""
 
 
+class _Client(Client):
+    """`request` uses `asyncio.wait_for`, which up to Python 3.11 forgets a cancellation that crosses with the result.
+
+    A task that loops over requests would then go on for ever, and whoever cancelled it wait for it.
+    """
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109  (the library's own signature)
+        old_style: bool = False,
+        headers: dict[str, str] | None = None,
+    ) -> Msg:
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task else 0
+        reply = await super().request(subject, payload, timeout, old_style, headers)
+        if task and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
+        return reply
+
+
 class Bus:
     """One connection to NATS. Made by `Bus.connect`, closed by `close` or as an async context manager."""
 
@@ -89,7 +112,7 @@ class Bus:
     @classmethod
     async def connect(cls, settings: BusSettings, name: str) -> Self:
         """Connect and make sure that the streams exist. Raises DependencyUnavailable after some seconds of trying."""
-        client = Client()
+        client = _Client()
         bus = cls(client, settings)
         try:
             async with asyncio.timeout(_CONNECT_S):

@@ -151,7 +151,8 @@ class Worker:
         except DependencyUnavailable as error:
             log.warning("pull_failed", reason=error.message)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), _PULL_PAUSE_S)
+            async with asyncio.timeout(_PULL_PAUSE_S):
+                await self._stopping.wait()
         # The consumer may have been lost with the server's disk, or removed.
         with contextlib.suppress(DependencyUnavailable):
             await self._ensure_consumer()
@@ -332,7 +333,9 @@ class Worker:
         """Look at the log now and then, and as soon as there is reason to."""
         while not work.stopped.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(heard.wait(), self._settings.ack_wait_s / 3)
+                # Not `wait_for`, which up to Python 3.11 forgets a cancellation that crosses with the event.
+                async with asyncio.timeout(self._settings.ack_wait_s / 3):
+                    await heard.wait()
             # What is heard may be stored a little later, or never: a cancel that lost its compare-and-set is heard too.
             pauses_s = _LOOKS_S if heard.is_set() else (0.0,)
             heard.clear()

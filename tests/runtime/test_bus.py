@@ -9,6 +9,7 @@ from nats.js.api import StorageType, StreamConfig
 
 from contracts import subjects
 from contracts.errors import DependencyUnavailable
+from contracts.identifiers import new_event_id
 from runtime import bus as bus_module
 from runtime.bus import Bus, MessageTooLarge
 from runtime.job_log import JobLog
@@ -68,3 +69,25 @@ async def test_work_that_comes_after_its_pull_was_given_up_is_handed_back(bus: B
 async def test_a_pull_without_its_consumer_says_so(bus: Bus) -> None:
     with pytest.raises(DependencyUnavailable):
         await bus.pull_work("sfm", timeout_s=1.0)
+
+
+async def test_a_cancellation_that_crosses_with_a_reply_is_not_forgotten(bus: Bus) -> None:
+    """As when a step ends just as its progress is stored: the worker cancels the writer, and waits for its end."""
+
+    async def write_on() -> None:
+        while True:
+            await bus.publish(subjects.dead("sfm", "f7e8d9c0b1a2"), b"x", message_id=new_event_id(), content_type="a/b")
+
+    async def cancel_after_reply(writing: asyncio.Task[None]) -> None:
+        # The library sets the result of the reply's future; between that and the writer's turn comes this one's.
+        pending = bus._client._resp_map
+        while not pending:
+            await asyncio.sleep(0)
+        next(iter(pending.values())).add_done_callback(lambda _: writing.cancel())
+
+    for _ in range(20):
+        writing = asyncio.create_task(write_on())
+        await cancel_after_reply(writing)
+        _, going_on = await asyncio.wait({writing}, timeout=5)
+        assert not going_on
+        assert writing.cancelled()
