@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
 CODE := contracts runtime services client samples deploy
 
 help: ## What can be made here
@@ -32,7 +33,7 @@ up: install ## The whole system on this machine, until Ctrl-C
 	$(BIN)/alidade up
 
 test: install ## The tests that every change must pass
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-all: install ## The long tests too
 	$(BIN)/python -m pytest -m "slow or not slow" --timeout 1800
