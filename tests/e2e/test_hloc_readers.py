@@ -57,7 +57,11 @@ def test_hloc_goes_on_from_a_result(result: Path, tmp_path: Path) -> None:
             result / "hloc_outputs" / "pairs.txt",
             features,
             matches,
+            # Its other way writes two-view geometries without their kind, which COLMAP 4 leaves out.
+            estimate_two_view_geometries=True,
         )
     assert theirs.num_reg_images() == ours.num_reg_images()
     assert theirs.compute_mean_reprojection_error() < 1.0
-    assert theirs.num_points3D() > 0.5 * ours.num_points3D()
+    # The LiDAR's points in the model are seen by no picture.
+    seen = sum(point.track.length() > 0 for point in ours.points3D.values())
+    assert theirs.num_points3D() > 0.5 * seen
