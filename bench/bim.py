@@ -159,7 +159,7 @@ def _peak_mb() -> float:
 def ingest_here(ply: Path, folder: Path) -> Stopwatch:
     watch = Stopwatch()
     settings = {"exterior_scan": True}
-    entry.run({"source": str(ply), "file_name": ply.name, "settings": settings, "out": str(folder / "cloud")}, watch)
+    entry.run({"upload": str(ply), "file_name": ply.name, "settings": settings, "out": str(folder / "cloud")}, watch)
     watch.lap()
     return watch
 

@@ -1,15 +1,13 @@
 """bim on the bus: brings a canonical cloud to the child, and stores the building it makes."""
 
-from pathlib import Path
-
 from pydantic import JsonValue
 
-from contracts import keys
 from contracts.building_settings import BuildingRequest
 from contracts.errors import ErrorCode, UserError
 from contracts.jobs import Job, ResultFile
 from contracts.manifests import StepManifest
 from runtime.object_store import ObjectNotFound, ObjectStore
+from runtime.results import deliver, withdraw
 from runtime.stage_child import StageChildren
 from runtime.stage_work import StageWork
 from runtime.step_outputs import StepOutputs, StepRecord, read_stage_manifest
@@ -50,11 +48,16 @@ class BuildingStep:
             "out": str(out),
         }
         await self._children.run(work, ENTRY, arguments, _nothing_to_keep)
-        return tuple([await self._deliver(work, path) for path in sorted(out.iterdir())])
+        return tuple(
+            [
+                await deliver(self._store, work, path, path.name, _CONTENT_TYPES[path.suffix])
+                for path in sorted(out.iterdir())
+            ]
+        )
 
     async def clean_up(self, job: Job) -> None:
         """Only what is the attempt's own goes: the cloud is shared by every job on the data set."""
-        await self._store.delete_prefix(keys.result(job.job_id, job.attempts, ""))
+        await withdraw(self._store, job)
 
     async def _restore_cloud(self, work: StageWork, dataset_id: str, key: str) -> StepManifest:
         outputs = StepOutputs(self._store, "bim", dataset_id)
@@ -66,17 +69,6 @@ class BuildingStep:
                 ErrorCode.NOT_FOUND, "The point cloud has expired. Upload it again.", field="point_cloud_file"
             ) from None
         return manifest
-
-    async def _deliver(self, work: StageWork, path: Path) -> ResultFile:
-        content_type = _CONTENT_TYPES[path.suffix]
-        key = keys.result(work.job.job_id, work.attempt, path.name)
-        await self._store.put_file(key, path, content_type)
-        info = await self._store.stat(key)
-        if info is None:
-            raise ObjectNotFound(key)
-        return ResultFile(
-            name=path.name, key=key, content_type=content_type, size_bytes=info.size_bytes, etag=info.etag
-        )
 
 
 async def _nothing_to_keep(_step: str, _record: StepRecord) -> None:

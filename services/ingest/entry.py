@@ -14,7 +14,7 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    archive: Path
+    upload: Path
     settings: CaptureSettings
     out: Path
 
@@ -24,5 +24,5 @@ def run(arguments: dict[str, object], report: StageReporter) -> None:
     task = Arguments.model_validate(arguments)
     report.step("conversion")
     report.log("Step 1/5 — ReScan → COLMAP conversion")
-    build_capture(task.archive, task.settings, task.out, report)
+    build_capture(task.upload, task.settings, task.out, report)
     report.finished("conversion")

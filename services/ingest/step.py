@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from pydantic import JsonValue
@@ -65,13 +66,9 @@ class CaptureStep:
         dataset = await self._dataset(request.dataset_id)
         frames = frames_recipe(dataset, request.settings)
         recipe = conversion_recipe(frames, request.settings)
-        outputs = StepOutputs(self._store, "ingest", dataset.dataset_id)
-        manifest = await outputs.find(STEP, recipe)
-        if manifest is None:
-            await self._convert(work, dataset, request.settings, outputs, recipe)
-        else:
-            repeat(work, manifest)
-        key = keys.step_manifest(dataset.dataset_id, STEP, recipe)
+        settings: JsonValue = request.settings.model_dump(mode="json")
+        conversion = Conversion(STEP, recipe, ENTRY, {"settings": settings})
+        key = await convert_once(self._store, self._children, work, dataset, conversion)
         await write_stage_manifest(self._store, work.job.job_id, "ingest", {STEP: key}, {"frames": frames})
         return ()
 
@@ -87,23 +84,6 @@ class CaptureStep:
                 f"The data set {dataset_id} has expired. Upload the capture again.",
                 field="dataset_id",
             ) from None
-
-    async def _convert(
-        self, work: StageWork, dataset: Dataset, settings: CaptureSettings, outputs: StepOutputs, recipe: str
-    ) -> None:
-        archive = work.scratch / "upload.zip"
-        await self._store.get_file(dataset.key, archive)
-        folder = work.scratch / STEP
-
-        async def keep(step: str, record: StepRecord) -> None:
-            await outputs.keep(step, recipe, folder, record)
-
-        arguments: dict[str, JsonValue] = {
-            "archive": str(archive),
-            "settings": settings.model_dump(mode="json"),
-            "out": str(folder),
-        }
-        await self._children.run(work, ENTRY, arguments, keep)
 
 
 class IngestStep:
@@ -154,7 +134,37 @@ async def read_dataset(store: ObjectStore, dataset_id: str) -> Dataset:
     return Dataset.model_validate_json(await store.get_bytes(keys.dataset(dataset_id), _DATASET_LIMIT_BYTES))
 
 
-def repeat(work: StageWork, manifest: StepManifest) -> None:
+@dataclass(frozen=True)
+class Conversion:
+    """What makes the canonical form of an upload: `entry`, called with `arguments` and with `upload` and `out`, two paths."""
+
+    step: str
+    recipe: str
+    entry: str
+    arguments: Mapping[str, JsonValue]
+
+
+async def convert_once(
+    store: ObjectStore, children: StageChildren, work: StageWork, dataset: Dataset, conversion: Conversion
+) -> str:
+    """Store the canonical form of an upload, or find it stored already. Returns the key of its manifest."""
+    outputs = StepOutputs(store, "ingest", dataset.dataset_id)
+    manifest = await outputs.find(conversion.step, conversion.recipe)
+    if manifest is None:
+        upload, folder = work.scratch / "upload", work.scratch / conversion.step
+        await store.get_file(dataset.key, upload)
+
+        async def keep(step: str, record: StepRecord) -> None:
+            await outputs.keep(step, conversion.recipe, folder, record)
+
+        arguments = {**conversion.arguments, "upload": str(upload), "out": str(folder)}
+        await children.run(work, conversion.entry, arguments, keep)
+    else:
+        _repeat(work, manifest)
+    return keys.step_manifest(dataset.dataset_id, conversion.step, conversion.recipe)
+
+
+def _repeat(work: StageWork, manifest: StepManifest) -> None:
     """Say again what the step said when it was computed."""
     work.step(manifest.step)
     for warning in manifest.warnings:

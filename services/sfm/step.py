@@ -2,12 +2,12 @@
 
 from pydantic import JsonValue
 
-from contracts import keys
 from contracts.capture_settings import CaptureRequest, CaptureSettings
 from contracts.errors import ErrorCode, UserError
 from contracts.jobs import Job, ResultFile
 from contracts.manifests import StepManifest
 from runtime.object_store import ObjectNotFound, ObjectStore
+from runtime.results import deliver, withdraw
 from runtime.stage_child import StageChildren
 from runtime.stage_work import StageWork
 from runtime.step_outputs import StepOutputs, StepRecord, read_stage_manifest, recipe_of
@@ -68,11 +68,13 @@ class SfmStep:
             },
         }
         await self._children.run(work, ENTRY, arguments, keep)
-        return (await self._deliver(work),)
+        result = work.scratch / "work" / "result.zip"
+        name = f"remap_result_{work.job.job_id}.zip"
+        return (await deliver(self._store, work, result, name, "application/zip"),)
 
     async def clean_up(self, job: Job) -> None:
         """Only what is the attempt's own goes: step outputs are shared, and another attempt may be at work."""
-        await self._store.delete_prefix(keys.result(job.job_id, job.attempts, ""))
+        await withdraw(self._store, job)
 
     async def _restore_capture(self, work: StageWork, outputs: StepOutputs, key: str) -> StepManifest:
         try:
@@ -99,14 +101,3 @@ class SfmStep:
                 continue
             done.append(manifest)
         return done
-
-    async def _deliver(self, work: StageWork) -> ResultFile:
-        name = f"remap_result_{work.job.job_id}.zip"
-        key = keys.result(work.job.job_id, work.attempt, name)
-        await self._store.put_file(key, work.scratch / "work" / "result.zip", "application/zip")
-        info = await self._store.stat(key)
-        if info is None:
-            raise ObjectNotFound(key)
-        return ResultFile(
-            name=name, key=key, content_type="application/zip", size_bytes=info.size_bytes, etag=info.etag
-        )

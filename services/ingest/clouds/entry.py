@@ -14,7 +14,7 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Path
+    upload: Path
     file_name: str
     settings: BuildingSettings
     out: Path
@@ -24,5 +24,5 @@ def run(arguments: dict[str, object], report: StageReporter) -> None:
     """Turn an uploaded cloud into its canonical form. Raises UserError if it cannot be used."""
     task = Arguments.model_validate(arguments)
     report.step("loading_point_cloud")
-    conversion.main(task.settings, task.source, task.file_name, task.out, report)
+    conversion.main(task.settings, task.upload, task.file_name, task.out, report)
     report.finished("loading_point_cloud")

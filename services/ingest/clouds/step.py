@@ -4,7 +4,6 @@ from typing import BinaryIO
 
 from pydantic import JsonValue
 
-from contracts import keys
 from contracts.building_settings import BuildingRequest, BuildingSettings
 from contracts.errors import ErrorCode, UserError
 from contracts.jobs import Job, ResultFile
@@ -12,9 +11,9 @@ from contracts.uploads import Dataset, InspectRequest
 from runtime.object_store import ObjectNotFound, ObjectStore
 from runtime.stage_child import StageChildren
 from runtime.stage_work import StageWork
-from runtime.step_outputs import StepOutputs, StepRecord, recipe_of, write_stage_manifest
+from runtime.step_outputs import recipe_of, write_stage_manifest
 from services.ingest.clouds.formats import inspect_cloud
-from services.ingest.step import read_dataset, repeat
+from services.ingest.step import Conversion, convert_once, read_dataset
 
 ENTRY = "services.ingest.clouds.entry:run"
 STEP = "loading_point_cloud"
@@ -56,13 +55,12 @@ class CloudStep:
             work.warn(f"The configuration's {name} means nothing here and was ignored.")
         dataset = await self._dataset(request.dataset_id)
         recipe = cloud_recipe(dataset, request.settings)
-        outputs = StepOutputs(self._store, "ingest", dataset.dataset_id)
-        manifest = await outputs.find(STEP, recipe)
-        if manifest is None:
-            await self._load(work, request, dataset, outputs, recipe)
-        else:
-            repeat(work, manifest)
-        key = keys.step_manifest(dataset.dataset_id, STEP, recipe)
+        arguments: dict[str, JsonValue] = {
+            "file_name": request.file_name,
+            "settings": request.settings.model_dump(mode="json"),
+        }
+        conversion = Conversion(STEP, recipe, ENTRY, arguments)
+        key = await convert_once(self._store, self._children, work, dataset, conversion)
         await write_stage_manifest(self._store, work.job.job_id, "ingest", {STEP: key}, {STEP: recipe})
         return ()
 
@@ -76,21 +74,3 @@ class CloudStep:
             raise UserError(
                 ErrorCode.NOT_FOUND, "The point cloud has expired. Upload it again.", field="point_cloud_file"
             ) from None
-
-    async def _load(
-        self, work: StageWork, request: BuildingRequest, dataset: Dataset, outputs: StepOutputs, recipe: str
-    ) -> None:
-        source = work.scratch / "upload"
-        await self._store.get_file(dataset.key, source)
-        folder = work.scratch / STEP
-
-        async def keep(step: str, record: StepRecord) -> None:
-            await outputs.keep(step, recipe, folder, record)
-
-        arguments: dict[str, JsonValue] = {
-            "source": str(source),
-            "file_name": request.file_name,
-            "settings": request.settings.model_dump(mode="json"),
-            "out": str(folder),
-        }
-        await self._children.run(work, ENTRY, arguments, keep)
