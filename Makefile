@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
+LIBRARIES := libusb-1.0-0 libgl1 libegl1 libx11-6 libgomp1
 CODE := contracts runtime services client samples deploy
 
 help: ## What can be made here
@@ -24,6 +25,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'import open3d' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(LIBRARIES); \
+	  else echo "Open3D misses system libraries; on Debian: sudo apt-get install $(LIBRARIES)" >&2; exit 1; fi; }
 	@touch $@
 
 demo: install ## A synthetic LiDAR capture through the whole system, with its accuracy

@@ -4,7 +4,10 @@ Two kinds of failure matter to whoever runs work: `UserError` (the input or the 
 again cannot help) and everything else (a crash, a lost connection, too little memory; trying again may help).
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+
+Details = Mapping[str, str | int | float]
 
 
 class ErrorCode(StrEnum):
@@ -36,11 +39,17 @@ class ErrorCode(StrEnum):
     INVALID_DEPTH = "INVALID_DEPTH"
     INVALID_CLOUD = "INVALID_CLOUD"
     UNSUPPORTED_FORMAT = "UNSUPPORTED_FORMAT"
+    INVALID_FILE_COUNT = "INVALID_FILE_COUNT"
+    INVALID_CAMERAS = "INVALID_CAMERAS"
     TOO_FEW_FRAMES = "TOO_FEW_FRAMES"
     NO_MODEL = "NO_MODEL"
     FEATURES_UNAVAILABLE = "FEATURES_UNAVAILABLE"
     JOB_TIMEOUT = "JOB_TIMEOUT"
     MODEL_OOM = "MODEL_OOM"
+    MODEL_VRAM_OOM = "MODEL_VRAM_OOM"
+    MODEL_CONVERGENCE_FAILED = "MODEL_CONVERGENCE_FAILED"
+    QUALITY_THRESHOLD_FAILED = "QUALITY_THRESHOLD_FAILED"
+    GPU_UNAVAILABLE = "GPU_UNAVAILABLE"
 
     # We are at fault, or something below us.
     WORKER_CRASHED = "WORKER_CRASHED"
@@ -63,10 +72,14 @@ class AlidadeError(Exception):
 class UserError(AlidadeError):
     """The user's request or data is at fault. `message` tells how to mend it; `field` names the culprit."""
 
-    def __init__(self, code: ErrorCode, message: str, *, field: str | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, *, field: str | None = None, details: Details | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.field = field
+        self.details: Details = details or {}
+        """Figures that belong to the reason, by the names of the job's API."""
 
 
 class TransientError(AlidadeError):
@@ -89,6 +102,18 @@ class OutOfMemory(TransientError):
     """The child process passed its memory limit. Tried again once other work has left, then failed."""
 
     code = ErrorCode.MODEL_OOM
+
+
+class OutOfVideoMemory(OutOfMemory):
+    """The graphics card has no memory left. Tried again once other work has left, then failed."""
+
+    code = ErrorCode.MODEL_VRAM_OOM
+
+
+class GpuUnavailable(TransientError):
+    """The work needs a graphics card, and this worker finds none that answers."""
+
+    code = ErrorCode.GPU_UNAVAILABLE
 
 
 class ConfigurationError(AlidadeError):

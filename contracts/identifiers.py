@@ -2,9 +2,11 @@
 
 import re
 import secrets
+import string
 import uuid
 
 HEX12 = re.compile(r"[0-9a-f]{12}")
+BASE36_8 = re.compile(r"[0-9a-z]{8}")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -18,8 +20,13 @@ def new_capture_job_id() -> str:
     return secrets.token_hex(6)
 
 
+def new_object_job_id() -> str:
+    """Eight characters of 0-9 and a-z, as in the six-view document."""
+    return "".join(secrets.choice(string.digits + string.ascii_lowercase) for _ in range(8))
+
+
 def new_uuid_job_id() -> str:
-    """A UUID, as in the Cloud2BIM document."""
+    """A UUID, as in the documents of Cloud2BIM and of scenes."""
     return str(uuid.uuid4())
 
 

@@ -8,8 +8,11 @@ from pydantic import AwareDatetime, Field
 
 from contracts.building_settings import BuildingRequest
 from contracts.capture_settings import CaptureRequest
-from contracts.errors import ErrorCode
+from contracts.errors import Details, ErrorCode
 from contracts.model import Message
+from contracts.object_settings import ObjectRequest
+from contracts.outcomes import Outcome
+from contracts.scene_settings import SceneRequest
 
 
 class JobKind(StrEnum):
@@ -41,6 +44,8 @@ class Failure(Message):
     message: str
     """A sentence for the job's owner."""
     field: str | None = None
+    details: Details = Field(default_factory=dict)
+    """Figures that belong to the reason, by the names of the job's API."""
 
 
 class Progress(Message):
@@ -93,7 +98,7 @@ class Claim(Message):
     attempt: Annotated[int, Field(ge=1)]
 
 
-Request = Annotated[CaptureRequest | BuildingRequest, Field(discriminator="kind")]
+Request = Annotated[CaptureRequest | BuildingRequest | ObjectRequest | SceneRequest, Field(discriminator="kind")]
 """What a job was asked to do. Kinds are added without a new version: a reader leaves alone the kinds it does not know."""
 
 
@@ -123,6 +128,7 @@ class Job(Message):
     warnings: tuple[str, ...] = ()
     error: Failure | None = None
     results: tuple[ResultFile, ...] = ()
+    outcome: Outcome | None = None
     claim: Claim | None = None
     delivery: Delivery | None = None
     """What the last claim was made with. Work that was delivered earlier has been overtaken."""
@@ -130,6 +136,8 @@ class Job(Message):
     """How often a worker took this job up, over all stages."""
     failed_attempts: int = 0
     """How many of them, in the present stage, ended without handing the job back or on."""
+    cancel_requested_at: AwareDatetime | None = None
+    """When a cancellation was asked for that has yet to be confirmed, in APIs that take two steps."""
     created_at: AwareDatetime
     updated_at: AwareDatetime
     started_at: AwareDatetime | None = None

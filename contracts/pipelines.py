@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from contracts.jobs import JobKind
+from contracts.jobs import JobKind, Request
 from contracts.model import Frozen
+from contracts.object_settings import ModelType, ObjectRequest
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -116,4 +117,99 @@ BUILDING = Pipeline(
     cancelled_label="Job cancelled",
 )
 
-PIPELINES: dict[JobKind, Pipeline] = {JobKind.CAPTURE: CAPTURE, JobKind.BUILDING: BUILDING}
+SCENE = Pipeline(
+    kind=JobKind.SCENE,
+    stages=(
+        Stage(
+            service="ingest",
+            steps=(
+                Step(name="initializing", label="queued", from_percent=0, to_percent=10),
+                Step(name="extracting", label="extracting", from_percent=10, to_percent=30),
+            ),
+        ),
+        Stage(
+            service="sfm",
+            steps=(
+                Step(name="features", label="matching", from_percent=30, to_percent=42),
+                Step(name="pairs", label="matching", from_percent=42, to_percent=45),
+                Step(name="matching", label="matching", from_percent=45, to_percent=70),
+                Step(name="mapping", label="triangulating", from_percent=70, to_percent=85),
+                Step(name="clouds", label="decimating", from_percent=85, to_percent=98),
+                Step(name="packaging", label="decimating", from_percent=98, to_percent=100),
+            ),
+        ),
+    ),
+    done_label="success",
+    failed_label="failed",
+    cancelled_label="cancelled",
+)
+
+_RECONSTRUCTION = (
+    ("fusing_depth", "Fusing depth maps", 3.0),
+    ("cleaning_mesh", "Cleaning the mesh", 1.0),
+    ("unwrapping_mesh", "Unfolding the mesh", 1.0),
+    ("texturing_mesh", "Texturing the mesh", 3.0),
+)
+_REFINEMENT = (("refining", "Refining shape, material and light", 12.0),)
+_DELIVERY = (
+    ("measuring_quality", "Measuring quality", 1.0),
+    ("exporting", "Writing results", 1.0),
+)
+"""Steps of one model of an object: name, label, share of the time."""
+
+_OBJECT_STEPS = {
+    ModelType.RECONVIAGEN: _RECONSTRUCTION + _DELIVERY,
+    ModelType.NVDIFFREC: _RECONSTRUCTION + _REFINEMENT + _DELIVERY,
+}
+
+
+def models_of(model_type: ModelType) -> tuple[ModelType, ...]:
+    """The models that a job of this type runs, in order."""
+    if model_type is ModelType.BOTH:
+        return (ModelType.RECONVIAGEN, ModelType.NVDIFFREC)
+    return (model_type,)
+
+
+def model_step(model: ModelType, step: str) -> str:
+    """The name of a model's step in the pipeline of an object job."""
+    return f"{model}.{step}"
+
+
+def model_of_step(name: str) -> ModelType | None:
+    """The model that a step of an object job belongs to; None for what is done once for all models."""
+    model, separator, _ = name.partition(".")
+    return ModelType(model) if separator else None
+
+
+def _object_pipeline(model_type: ModelType) -> Pipeline:
+    steps = [
+        Step(name="initializing", label="Checking the views", from_percent=0, to_percent=2),
+        Step(name="recovering_cameras", label="Recovering cameras", from_percent=2, to_percent=20),
+    ]
+    planned = [(model, *step) for model in models_of(model_type) for step in _OBJECT_STEPS[model]]
+    percent, per_share = 20.0, 80.0 / sum(share for *_, share in planned)
+    for model, name, label, share in planned:
+        end = min(percent + share * per_share, 100.0)
+        steps.append(Step(name=model_step(model, name), label=label, from_percent=percent, to_percent=end))
+        percent = end
+    return Pipeline(
+        kind=JobKind.OBJECT,
+        stages=(Stage(service="mesh", steps=tuple(steps)),),
+        done_label="Job completed",
+        failed_label="Job failed",
+        cancelled_label="Job cancelled",
+    )
+
+
+OBJECT = {model_type: _object_pipeline(model_type) for model_type in ModelType}
+
+_OF_KIND = {JobKind.CAPTURE: CAPTURE, JobKind.BUILDING: BUILDING, JobKind.SCENE: SCENE}
+
+PIPELINES: tuple[Pipeline, ...] = (*_OF_KIND.values(), *OBJECT.values())
+
+
+def pipeline_of(request: Request) -> Pipeline:
+    """The pipeline of a job, by what it was asked to do."""
+    if isinstance(request, ObjectRequest):
+        return OBJECT[request.settings.model_type]
+    return _OF_KIND[JobKind(request.kind)]

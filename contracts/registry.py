@@ -27,6 +27,16 @@ from contracts.events import EventType, JobEvent, JobEventData, event_type_name
 from contracts.jobs import Claim, Failure, Job, JobKind, JobStatus, LogLine, Progress, ResultFile
 from contracts.manifests import StageManifest, StepManifest, StoredFile
 from contracts.model import Frozen, Message
+from contracts.object_settings import (
+    GivenCameras,
+    GivenView,
+    MetricDepth,
+    ModelType,
+    ObjectRequest,
+    ObjectSettings,
+)
+from contracts.object_settings import Intrinsics as ViewIntrinsics
+from contracts.scene_settings import SceneRequest
 from contracts.uploads import Dataset, Inspection, InspectRequest
 from contracts.work import DeadItem, WorkItem
 
@@ -34,6 +44,9 @@ _FOLDER = Path(__file__).parent
 SCHEMAS = _FOLDER / "schemas"
 EXAMPLES = _FOLDER / "examples"
 _WORDS = frozenset({"description", "title", "default", "examples"})
+_OPEN_LISTS = ("/required", "/oneOf", "/$defs/ErrorCode/enum")
+"""What may grow: properties, kinds of a tagged union (pydantic writes oneOf for these only), and error codes, which a
+reader shows or passes on without having to know them."""
 _NAMED = ("/properties", "/$defs")
 """Below these a name is one that we gave, not one of JSON Schema."""
 
@@ -58,6 +71,21 @@ _FAILURE = Failure(
     code=ErrorCode.TOO_FEW_FRAMES,
     message="Only 1 frame could be read from rgb.mp4; record at least 2 seconds.",
     field="rgb.mp4",
+)
+_CAMERAS = GivenCameras(
+    views=tuple(
+        GivenView(
+            camera_from_world=(
+                (1.0, 0.0, 0.0, 0.0),
+                (0.0, -1.0, 0.0, 0.0),
+                (0.0, 0.0, -1.0, 2.5),
+                (0.0, 0.0, 0.0, 1.0),
+            )
+        )
+        for _ in range(6)
+    ),
+    intrinsics=ViewIntrinsics(width=512, height=512, fx=1111.0, fy=1111.0, cx=256.0, cy=256.0),
+    depth=MetricDepth(encoding="metric", scale=0.0001),
 )
 _JOB = Job(
     job_id="f7e8d9c0b1a2",
@@ -238,6 +266,20 @@ TOPICS: tuple[Topic, ...] = (
             unknown_settings=("detection.cell",),
         ),
     ),
+    Topic(
+        name="object-request",
+        version=1,
+        model=ObjectRequest,
+        example=ObjectRequest(
+            dataset_id="a1b2c3d4e5f6", settings=ObjectSettings(model_type=ModelType.BOTH, cameras=_CAMERAS)
+        ),
+    ),
+    Topic(
+        name="scene-request",
+        version=1,
+        model=SceneRequest,
+        example=SceneRequest(dataset_id="a1b2c3d4e5f6", dataset_name="heritage", scene_name="north_portal"),
+    ),
 )
 
 
@@ -259,7 +301,8 @@ def example_text(topic: Topic) -> str:
 def breaking_changes(old: JsonValue, new: JsonValue, path: str = "") -> list[str]:
     """Where a reader of the `old` schema could not take what is written by the `new` one.
 
-    New properties, new definitions, new kinds of a tagged union and new words are additive. What is gone or different is not.
+    New properties, new definitions, new kinds of a tagged union, new error codes and new words are additive. What is gone
+    or different is not.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
@@ -272,8 +315,7 @@ def breaking_changes(old: JsonValue, new: JsonValue, path: str = "") -> list[str
                 found += breaking_changes(value, new[name], f"{path}/{name}")
         return found
     if isinstance(old, list) and isinstance(new, list):
-        if path.endswith(("/required", "/oneOf")):
-            # What was always there must stay; more may come. pydantic writes oneOf for unions with a tag only.
+        if path.endswith(_OPEN_LISTS):
             return [f"{path}: {name} is gone" for name in old if name not in new]
         return [] if old == new else [f"{path} changed"]
     return [] if old == new else [f"{path} changed from {old!r} to {new!r}"]

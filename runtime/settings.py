@@ -84,6 +84,12 @@ class GatewaySettings(_Group):
     upload_limit_bytes: Annotated[int, Field(ge=1)] = 10 * GIB
     cloud_limit_bytes: Annotated[int, Field(ge=1)] = 10 * GIB
     """Largest point cloud that is taken."""
+    photos_limit_bytes: Annotated[int, Field(ge=1)] = 500 * MIB
+    """Largest archive of photographs that is taken."""
+    view_limit_bytes: Annotated[int, Field(ge=1)] = 20 * MIB
+    """Largest picture of an object that is taken."""
+    views_limit_bytes: Annotated[int, Field(ge=1)] = 200 * MIB
+    """Of all pictures of one object together."""
     rate_limit_per_minute: Annotated[int, Field(ge=1)] | None = None
     """Point clouds that one client may submit a minute, as many of them at once; null for no limit."""
     inspect_timeout_s: Annotated[float, Field(gt=0)] = 60.0
@@ -124,10 +130,32 @@ class RetentionSettings(_Group):
     uploads_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
     """Uploads and step outputs go this long after the data set was last used by a job."""
     results_s: Annotated[float, Field(gt=0)] = 30 * 86400.0
+    object_results_s: Annotated[float, Field(gt=0)] = 86400.0
+    """Of object jobs, whose API promises a day."""
     sweep_s: Annotated[float, Field(gt=0)] = 300.0
     """How often expired objects, forgotten uploads and stranded jobs are looked for."""
     stranded_s: Annotated[float, Field(gt=0)] = 60.0
     """A waiting job without an event for this long is queued again, if its work is not in the queue."""
+
+
+class GpuSettings(_Group):
+    """The graphics card of a worker."""
+
+    required: bool = False
+    """Without one the worker is unhealthy, and what would rather run on it fails instead of taking the built-in way."""
+
+
+class AirflowSettings(_Group):
+    """Where a retraining is asked for."""
+
+    url: str | None = None
+    """For instance http://airflow:8080; null where there is none, and asking is answered with 502."""
+    token: str | None = Field(default=None, repr=False)
+    """Sent as a bearer token."""
+    username: str | None = None
+    """With `password`: a token is asked for at `/auth/token` before the call."""
+    password: str | None = Field(default=None, repr=False)
+    timeout_s: Annotated[float, Field(gt=0)] = 10.0
 
 
 class ClientSettings(_Group):
@@ -153,6 +181,8 @@ class Settings(BaseSettings):
     notifier: NotifierSettings = NotifierSettings()
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
+    gpu: GpuSettings = GpuSettings()
+    airflow: AirflowSettings = AirflowSettings()
     client: ClientSettings = ClientSettings()
 
     @classmethod

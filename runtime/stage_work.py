@@ -9,7 +9,8 @@ from pathlib import Path
 from contracts.errors import AlidadeError, DependencyUnavailable, JobCancelled, Superseded
 from contracts.events import EventType
 from contracts.jobs import Job, JobStatus, LogLine, Performance, Progress
-from contracts.pipelines import PIPELINES
+from contracts.outcomes import Outcome
+from contracts.pipelines import pipeline_of
 from contracts.progress import as_line
 from runtime.clock import now
 from runtime.job_log import JobLog, Recorded
@@ -45,6 +46,7 @@ class StageWork:
         self._progress = claimed.job.progress
         self._performance: Performance | None = None
         self._warnings = list(claimed.job.warnings)
+        self._outcome = claimed.job.outcome
         self._started = time.monotonic()
         self._samples: deque[tuple[float, int]] = deque()
         self.scratch = scratch
@@ -71,7 +73,7 @@ class StageWork:
     def step(self, name: str) -> None:
         """A step of the pipeline begins."""
         self._samples.clear()
-        percent = max(self._progress.percent, PIPELINES[self.job.kind].percent(name, 0.0))
+        percent = max(self._progress.percent, pipeline_of(self.job.request).percent(name, 0.0))
         self._progress = Progress(percent=percent, step=name)
         self._changed.set()
 
@@ -79,7 +81,7 @@ class StageWork:
         """`done` of `total` items of the present step are finished."""
         step = self._progress.step
         fraction = done / total if total > 0 else 0.0
-        percent = PIPELINES[self.job.kind].percent(step, fraction)
+        percent = pipeline_of(self.job.request).percent(step, fraction)
         speed = self._items_per_s(done)
         self._progress = Progress(
             percent=max(self._progress.percent, percent),
@@ -95,6 +97,11 @@ class StageWork:
     def performance(self, performance: Performance) -> None:
         """What the child process uses; goes out with the next progress event."""
         self._performance = performance
+
+    def outcome(self, outcome: Outcome) -> None:
+        """What is known by now of what the job finds; takes the place of what was known before."""
+        self._outcome = outcome
+        self._changed.set()
 
     def log(self, message: str) -> None:
         """A line for the job's owner."""
@@ -113,7 +120,7 @@ class StageWork:
             return
         if self._said == MAX_LINES:
             message, level = f"Only the first {MAX_LINES - 1:,} lines are kept.", "warning"
-        label = PIPELINES[self.job.kind].step(self._progress.step).label
+        label = pipeline_of(self.job.request).step(self._progress.step).label
         line = {"time": now(), "message": as_line(message), "step": label, "level": level}
         self._lines.append(LogLine.model_validate(line))
         self._changed.set()
@@ -173,6 +180,7 @@ class StageWork:
             progress=self._progress,
             performance=self._performance,
             warnings=tuple(self._warnings),
+            outcome=self._outcome,
         )
 
     def _next_lines(self) -> list[LogLine]:

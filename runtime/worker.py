@@ -34,7 +34,7 @@ from contracts.errors import (
 from contracts.events import EventType
 from contracts.identifiers import new_event_id
 from contracts.jobs import Claim, Delivery, Failure, Job, JobStatus, LogLine, ResultFile
-from contracts.pipelines import PIPELINES
+from contracts.pipelines import pipeline_of
 from contracts.work import DeadItem, WorkItem
 from runtime import metrics
 from runtime.bus import Bus
@@ -359,7 +359,7 @@ class Worker:
             work.stop(Superseded(f"Job {job_id} belongs to a newer attempt."))
 
     async def _settle_success(self, taken: _Taken, work: StageWork, results: tuple[ResultFile, ...]) -> None:
-        pipeline = PIPELINES[work.job.kind]
+        pipeline = pipeline_of(work.job.request)
         following = pipeline.stage_after(self._service)
         moment = now()
         present = work.present()
@@ -413,7 +413,7 @@ class Worker:
     ) -> None:
         moment = now()
         present = work.present()
-        label = PIPELINES[present.kind].step(present.progress.step).label
+        label = pipeline_of(present.request).step(present.progress.step).label
         line = LogLine(time=moment, message=words, step=label)
         again = present.changed(moment, claim=None, failed_attempts=failed_attempts)
         await work.finish(EventType.LOGGED, again, [line])
@@ -429,7 +429,7 @@ class Worker:
             failed_attempts=failed_attempts,
             finished_at=moment,
         )
-        label = PIPELINES[failed.kind].failed_label
+        label = pipeline_of(failed.request).failed_label
         line = LogLine(time=moment, message=f"ERROR: {verdict.failure.message}", step=label, level="error")
         if not verdict.is_users_fault:
             await self._bury(taken.item, verdict.failure, failed_attempts)

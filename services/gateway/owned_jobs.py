@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 from contracts.errors import DependencyUnavailable, Superseded
 from contracts.events import EventType
-from contracts.identifiers import HEX12, UUID, new_capture_job_id, new_uuid_job_id
+from contracts.identifiers import BASE36_8, HEX12, UUID, new_capture_job_id, new_object_job_id, new_uuid_job_id
 from contracts.jobs import Job, JobKind, JobStatus, LogLine, Request
-from contracts.pipelines import PIPELINES
+from contracts.pipelines import pipeline_of
 from runtime.clock import now
 from runtime.job_log import JobLog, Recorded
 from runtime.job_view import JobView
@@ -20,8 +20,13 @@ _CANCEL_PAUSE_S = 0.05
 _CREATE_TRIES = 3
 _LOGS_KEPT = 256
 _NO_JOB = "Job not found."
-_NEW_ID = {JobKind.CAPTURE: new_capture_job_id, JobKind.BUILDING: new_uuid_job_id}
-_ID_FORM = {JobKind.CAPTURE: HEX12, JobKind.BUILDING: UUID}
+_NEW_ID = {
+    JobKind.CAPTURE: new_capture_job_id,
+    JobKind.BUILDING: new_uuid_job_id,
+    JobKind.OBJECT: new_object_job_id,
+    JobKind.SCENE: new_uuid_job_id,
+}
+_ID_FORM = {JobKind.CAPTURE: HEX12, JobKind.BUILDING: UUID, JobKind.OBJECT: BASE36_8, JobKind.SCENE: UUID}
 
 
 async def submit_job(job_log: JobLog, view: JobView, request: Request, owner: str) -> Job:
@@ -37,7 +42,7 @@ async def submit_job(job_log: JobLog, view: JobView, request: Request, owner: st
 
 async def _create(job_log: JobLog, request: Request, owner: str) -> Recorded:
     kind = JobKind(request.kind)
-    first = PIPELINES[kind].stages[0]
+    first = pipeline_of(request).stages[0]
     for _ in range(_CREATE_TRIES):
         moment = now()
         job = Job(
@@ -87,7 +92,7 @@ async def cancel_job(job_log: JobLog, view: JobView, job_id: str, kind: JobKind,
             raise Refusal(HTTPStatus.CONFLICT, f"The job cannot be cancelled: it has already {job.status}.")
         moment = now()
         cancelled = job.changed(moment, status=JobStatus.CANCELLED, performance=None, claim=None, finished_at=moment)
-        line = LogLine(time=moment, message="Cancelled by the user", step=PIPELINES[kind].cancelled_label)
+        line = LogLine(time=moment, message="Cancelled by the user", step=pipeline_of(job.request).cancelled_label)
         try:
             view.learn(await job_log.write(recorded, EventType.CANCELLED, cancelled, [line]))
         except Superseded:

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PlainSerializer, WithJsonSchema
 
-from contracts.capture_settings import CaptureSettings
+from contracts.capture_settings import CaptureRequest, CaptureSettings
 from contracts.jobs import Job, JobStatus, LogLine
 from contracts.model import Frozen
-from contracts.pipelines import PIPELINES
+from contracts.pipelines import pipeline_of
 from services.gateway.job_progress import percent
 
 
@@ -91,7 +91,7 @@ class JobCancelled(Frozen):
 
 def current_step(job: Job) -> str:
     """The step's name as people see it."""
-    pipeline = PIPELINES[job.kind]
+    pipeline = pipeline_of(job.request)
     match job.status:
         case JobStatus.COMPLETED:
             return pipeline.done_label
@@ -115,6 +115,9 @@ def job_in_list(job: Job) -> JobInList:
 
 
 def job_in_detail(job: Job) -> JobInDetail:
+    """Raises TypeError for a job of another kind."""
+    if not isinstance(job.request, CaptureRequest):
+        raise TypeError(f"a {job.kind} job is not a capture")
     return JobInDetail(
         job_id=job.job_id,
         status=job.status,

@@ -11,7 +11,7 @@ from pydantic import Field
 from contracts.errors import ErrorCode
 from contracts.jobs import Job, JobKind, JobStatus
 from contracts.model import Frozen
-from contracts.pipelines import PIPELINES
+from contracts.pipelines import pipeline_of
 
 _COUNTED_IN_POINTS = frozenset({"loading_point_cloud", "preprocessing", "finalizing"})
 """Steps of a building job that go through the points one by one. The others count walls, rooms and the like."""
@@ -106,7 +106,7 @@ def remaining_s(job: Job) -> float | None:
     elapsed_s = (job.updated_at - job.started_at).total_seconds()
     if job.progress.percent < 1 or elapsed_s <= 0:
         return None
-    later_percent = 100 - PIPELINES[job.kind].step(job.progress.step).to_percent
+    later_percent = 100 - pipeline_of(job.request).step(job.progress.step).to_percent
     return job.progress.remaining_s + later_percent * elapsed_s / job.progress.percent
 
 
@@ -145,7 +145,7 @@ def _speed(job: Job) -> str | None:
 
 
 def _description(job: Job) -> str:
-    pipeline = PIPELINES[job.kind]
+    pipeline = pipeline_of(job.request)
     match job.status:
         case JobStatus.COMPLETED:
             return pipeline.done_label

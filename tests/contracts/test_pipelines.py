@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contracts.pipelines import CAPTURE, PIPELINES, Pipeline
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES.values(), ids=lambda p: p.kind)
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda p: f"{p.kind}-{len(p.stages[-1].steps)}")
 def test_steps_cover_the_whole_range_without_gaps(pipeline: Pipeline) -> None:
     steps = [step for stage in pipeline.stages for step in stage.steps]
     assert steps[0].from_percent == 0

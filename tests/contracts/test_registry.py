@@ -99,6 +99,14 @@ def test_a_property_may_be_called_like_a_word_of_the_schema() -> None:
     assert not breaking_changes(old, {"properties": {"title": {"type": "string"}}})
 
 
+def test_error_codes_may_be_added_and_never_taken_away() -> None:
+    old = {"$defs": {"ErrorCode": {"enum": ["INTERNAL"]}, "Axes": {"enum": ["y", "z"]}}}
+    more = {"$defs": {"ErrorCode": {"enum": ["INTERNAL", "MODEL_OOM"]}, "Axes": {"enum": ["y", "z"]}}}
+    assert not breaking_changes(old, more)
+    assert breaking_changes(more, old)
+    assert breaking_changes(old, {"$defs": {"ErrorCode": {"enum": ["INTERNAL"]}, "Axes": {"enum": ["x", "y", "z"]}}})
+
+
 def test_writing_refuses_to_break_a_published_schema(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(registry, "SCHEMAS", tmp_path)
     monkeypatch.setattr(registry, "EXAMPLES", tmp_path)

@@ -1,0 +1,1 @@
+"""Six views of an object become a textured mesh."""

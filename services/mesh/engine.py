@@ -1,0 +1,28 @@
+"""What a reconstruction engine is: something that makes a textured mesh of six views."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from contracts.progress import Reporter
+from services.mesh.surface import TexturedMesh
+from services.mesh.texture import ColourView
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A mesh in the frame of the cameras it was made with."""
+
+    mesh: TexturedMesh
+    closed: bool
+    bodies: int
+
+
+class Engine(Protocol):
+    """Runs within the child process of a mesh worker."""
+
+    @property
+    def name(self) -> str:
+        """As quality.json names it."""
+
+    def reconstruct(self, views: tuple[ColourView, ...], report: Reporter) -> Reconstruction:
+        """A mesh that looks like the views under their cameras. Raises UserError if the views give none."""
