@@ -47,6 +47,16 @@ def inspect(kind: JobKind) -> str:
     return f"alidade.v1.ask.inspect.{kind}"
 
 
+def device(service: str) -> str:
+    """Request and reply: "what do you compute on?" One worker of the service answers."""
+    return f"alidade.v1.ask.device.{service}"
+
+
+def measure(kind: JobKind) -> str:
+    """Request and reply: "what would this upload's statistics be?" """
+    return f"alidade.v1.ask.measure.{kind}"
+
+
 def consumer(service: str) -> str:
     """The durable pull consumer of a service on the stream WORK."""
     return f"{service}-workers"
