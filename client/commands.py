@@ -11,15 +11,19 @@ import typer
 from client.connection import DEFAULT_STATE, KEY_VARIABLE, URL_VARIABLE, find_connection
 from client.errors import ClientError, FileUnusable
 from client.exit_codes import EXPLAINED, Exit, exit_code
+from client.weights_commands import weights
 
 if TYPE_CHECKING:
     from client.api import Alidade
     from client.models import Update
     from client.output import Output
+    from client.submission import Submission
+    from contracts.jobs import JobKind
 
 app = typer.Typer(
     name="alidade",
-    help="Turns captures into COLMAP models: submit, watch, download; and runs the whole system on one machine.",
+    help="Turns captures, laser scans, photographs and views into models: submit, watch, download; and runs the whole system "
+    "on one machine.",
     epilog=EXPLAINED,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -28,12 +32,16 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Who may come in.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+app.add_typer(weights, name="weights")
 
 
 class Kind(StrEnum):
-    """What can be submitted."""
+    """What can be submitted. The words of `contracts.jobs.JobKind`, which is not imported for `--help`."""
 
     CAPTURE = "capture"
+    BUILDING = "building"
+    OBJECT = "object"
+    SCENE = "scene"
 
 
 Url = Annotated[str | None, typer.Option("--url", help=f"The server, else {URL_VARIABLE}, else what `up` has left.")]
@@ -47,12 +55,21 @@ HERE = Path()
 
 @app.command()
 def submit(
-    capture: Annotated[Path, typer.Argument(metavar="CAPTURE.ZIP", help="What to process.", show_default=False)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A capture's or photographs' ZIP, a point cloud, or a folder of six views and depth renders.",
+            show_default=False,
+        ),
+    ],
     *,
-    kind: Annotated[Kind, typer.Option(help="What it is.")] = Kind.CAPTURE,
+    kind: Annotated[Kind | None, typer.Option(help="What it is, where the files do not tell.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; may be given many times.")
     ] = None,
+    config: Annotated[Path | None, typer.Option(help="Of a point cloud: YAML with its settings.")] = None,
+    cameras: Annotated[Path | None, typer.Option(help="Of an object: JSON with its cameras.")] = None,
     watch_it: Annotated[bool, typer.Option("--watch", help="Stay until the job ends.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where the result goes, file or folder; implies --watch.")
@@ -62,26 +79,26 @@ def submit(
     state: State = DEFAULT_STATE,
     json: Json = False,
 ) -> None:
-    """Upload a capture and start a job on it."""
-    from client.settings_flags import parse_capture_settings  # noqa: PLC0415
+    """Upload something and start a job on it."""
+    from client.kinds import recognise  # noqa: PLC0415
+    from client.settings_flags import SETTINGS, parse_settings  # noqa: PLC0415
+    from client.submission import Submission  # noqa: PLC0415
+    from contracts.jobs import JobKind  # noqa: PLC0415
 
-    assert kind is Kind.CAPTURE
     # What is wrong on this side is said first, whatever the server.
     with _explained(json):
-        parsed = parse_capture_settings(settings or ())
-        _require_file(capture)
+        _require(path)
+        found = JobKind(kind) if kind else recognise(path)
+        asked = Submission(found, path, parse_settings(settings or (), SETTINGS[found]), config, cameras)
     with _session(json, url, api_key, state) as (output, alidade):
         # A wrong key is found out before gigabytes are sent.
         alidade.jobs()
-        with output.transfer("upload", capture.name) as show:
-            dataset = alidade.upload(capture, show)
-        output.uploaded(dataset.dataset_id, len(dataset.files))
-        job_id = alidade.process(dataset.dataset_id, parsed).job_id
+        job_id = _submit(output, alidade, asked)
         output.started(job_id)
         if watch_it or out is not None:
             _watch_to_the_end(output, alidade, job_id)
         if out is not None:
-            _download(output, alidade, job_id, out)
+            _download(output, alidade, job_id, out, found)
 
 
 @app.command()
@@ -96,14 +113,14 @@ def watch(
 ) -> None:
     """Follow a job to its end."""
     with _session(json, url, api_key, state) as (output, alidade):
-        _watch_to_the_end(output, alidade, job_id)
+        last = _watch_to_the_end(output, alidade, job_id)
         if out is not None:
-            _download(output, alidade, job_id, out)
+            _download(output, alidade, job_id, out, last.kind)
 
 
 @app.command()
 def jobs(*, url: Url = None, api_key: ApiKey = None, state: State = DEFAULT_STATE, json: Json = False) -> None:
-    """List your jobs, most recent first."""
+    """List your captures' jobs, most recent first."""
     with _session(json, url, api_key, state) as (output, alidade):
         output.jobs(alidade.jobs())
 
@@ -158,7 +175,7 @@ def download(
 ) -> None:
     """Fetch a job's result. An incomplete download is taken up where it stopped."""
     with _session(json, url, api_key, state) as (output, alidade):
-        _download(output, alidade, job_id, out)
+        _download(output, alidade, job_id, out, alidade.present(job_id).kind)
 
 
 @app.command()
@@ -228,14 +245,19 @@ def _session(json: bool, url: str | None, api_key: str | None, state: Path) -> I
             yield output, alidade
 
 
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        found = "is a folder: make a ZIP of it" if path.is_dir() else "is not there"
-        raise FileUnusable(f"{path} {found}.")
+def _require(path: Path) -> None:
+    if not path.exists():
+        raise FileUnusable(f"{path} is not there.")
 
 
-def _watch_to_the_end(output: "Output", alidade: "Alidade", job_id: str) -> None:
-    """Raises typer.Exit unless the job completes."""
+def _submit(output: "Output", alidade: "Alidade", asked: "Submission") -> str:
+    """Send everything, and start the job. Returns its id."""
+    with output.transfer("upload", asked.path.name) as show:
+        return asked.send(alidade, show, output.uploaded)
+
+
+def _watch_to_the_end(output: "Output", alidade: "Alidade", job_id: str) -> "Update":
+    """The last update. Raises typer.Exit unless the job completes."""
     last: Update | None = None
     with _runs_on(output, job_id), output.watching(job_id) as show:
         for last in alidade.watch(job_id, on_notice=output.notice):
@@ -244,7 +266,7 @@ def _watch_to_the_end(output: "Output", alidade: "Alidade", job_id: str) -> None
     output.ended(last)
     match last.status.value:
         case "completed":
-            return
+            return last
         case "cancelled":
             raise typer.Exit(Exit.CANCELLED)
         case _:
@@ -263,10 +285,10 @@ def _runs_on(output: "Output", job_id: str) -> Iterator[None]:
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 
-def _download(output: "Output", alidade: "Alidade", job_id: str, out: Path) -> None:
+def _download(output: "Output", alidade: "Alidade", job_id: str, out: Path, kind: "JobKind") -> None:
     try:
         with output.transfer("download", job_id) as show:
-            done = alidade.download(job_id, out, show)
+            done = alidade.download(job_id, out, show, kind=kind)
     except KeyboardInterrupt:
         output.notice(f"What has come is kept. Go on with `alidade download {job_id} --out {out}`.")
         raise typer.Exit(Exit.INTERRUPTED) from None

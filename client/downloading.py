@@ -35,7 +35,8 @@ class _Answer:
     """Where the bytes of an answer belong."""
 
     start: int
-    size_bytes: int
+    size_bytes: int | None
+    """Of the whole; None for what the server makes while it sends. That cannot be taken up again."""
     etag: str
 
 
@@ -137,14 +138,16 @@ def _fetch(http: httpx.Client, path: str, part: _Part, on_progress: Progress, ba
         answer = _answer(response, there)
         with part.open(answer) as file:
             done = answer.start
-            on_progress(done, answer.size_bytes)
+            on_progress(done, answer.size_bytes or done)
             for chunk in response.iter_raw():
                 file.write(chunk)
                 done += len(chunk)
                 backoff.succeeded()
-                on_progress(done, answer.size_bytes)
+                on_progress(done, answer.size_bytes or done)
             file.flush()
             os.fsync(file.fileno())
+    if answer.size_bytes is None:
+        return done, answer.start
     if done < answer.size_bytes:
         raise ConnectionLost(f"The download stopped at {done} of {answer.size_bytes} bytes.")
     if done > answer.size_bytes:
@@ -163,9 +166,12 @@ def _answer(response: httpx.Response, there: tuple[int, str] | None) -> _Answer:
     etag = response.headers.get("ETag", "")
     if response.status_code != HTTPStatus.PARTIAL_CONTENT:
         length = response.headers.get("Content-Length", "")
-        if not length.isdecimal():
+        if length.isdecimal():
+            return _Answer(0, int(length), etag)
+        if response.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            # Nothing would tell a whole answer from one that broke off.
             raise UnreadableAnswer("The server does not say how large the result is.", status=response.status_code)
-        return _Answer(0, int(length), etag)
+        return _Answer(0, None, "")
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None or there is None or int(match[1]) != there[0] or etag not in ("", there[1]):
         raise _StartAgain("The answer is not the part that was asked for.")

@@ -106,11 +106,13 @@ def parse(response: httpx.Response, model: type[_Model]) -> _Model:
 
 
 def _message(response: httpx.Response) -> str:
-    """The sentence in either form of error, or what came instead."""
+    """The sentence in any API's form of error, or what came instead."""
     try:
         body = response.json()
     except ValueError:
         body = None
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+        body = body["error"]
     if isinstance(body, dict):
         for name in ("message", "detail"):
             if isinstance(body.get(name), str):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, JsonValue
 
-from contracts.jobs import JobStatus
+from contracts.jobs import JobKind, JobStatus
 from contracts.model import Frozen, Message
 
 
@@ -17,6 +17,12 @@ class UploadedDataset(Message):
 class StartedJob(Message):
     job_id: str
     status: JobStatus
+
+
+class SubmittedJob(Message):
+    """A job of an API that takes upload and settings in one request."""
+
+    job_id: str
 
 
 class JobSummary(Message):
@@ -71,7 +77,9 @@ class StreamData(Message):
     """One update, as a stream sends it."""
 
     job_id: str
-    status: JobStatus
+    kind: JobKind = JobKind.CAPTURE
+    status: str
+    """As the kind's own document words it."""
     progress: StreamProgress
     warnings: tuple[str, ...] = ()
     error: str | None = None
@@ -82,6 +90,7 @@ class Update(Frozen):
     """Where a job is, at one moment of watching it."""
 
     job_id: str
+    kind: JobKind = JobKind.CAPTURE
     status: JobStatus
     percentage: int
     step: str
@@ -102,7 +111,8 @@ class Update(Frozen):
         progress = data.progress
         return cls(
             job_id=data.job_id,
-            status=data.status,
+            kind=data.kind,
+            status=_status(data),
             percentage=progress.percentage,
             step=progress.stage_description,
             operation=progress.current_operation,
@@ -126,6 +136,15 @@ class Update(Frozen):
             warnings=job.warnings,
             error=job.error,
         )
+
+
+def _status(data: StreamData) -> JobStatus:
+    """The Cloud2BIM document knows neither `queued` nor `cancelled`: they come as `pending` and as `failed` without a code."""
+    if data.kind is JobKind.BUILDING and data.status == "pending":
+        return JobStatus.QUEUED
+    if data.kind is JobKind.BUILDING and data.status == JobStatus.FAILED and data.error_code is None:
+        return JobStatus.CANCELLED
+    return JobStatus(data.status)
 
 
 class Download(Frozen):

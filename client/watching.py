@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from client.errors import ClientError, ConnectionLost, NotFound, Refused, UnreadableAnswer
 from client.http import Backoff, Patience, explained, raise_for_status, with_read_timeout
-from client.models import JobDetail, StreamData, Update
+from client.models import StreamData, Update
 
 Notice = Callable[[str], None]
-AskStatus = Callable[[], JobDetail]
+AskStatus = Callable[[], Update]
 
 _NO_STREAM_HERE = (
     HTTPStatus.NOT_FOUND,
@@ -61,7 +61,7 @@ def watch(
             # Ended before the job did: the server restarts.
             lost = ConnectionLost("The server ended the stream before the job ended.")
         except _Finished:
-            yield Update.from_status(_patiently(ask_status, backoff))
+            yield _patiently(ask_status, backoff)
             return
         except _NoStream:
             yield from _poll(ask_status, patience, on_notice)
@@ -70,6 +70,17 @@ def watch(
             lost = error
         on_notice(f"{lost.message} Connecting again.")
         backoff.wait(lost)
+
+
+def present(http: httpx.Client, job_id: str, patience: Patience) -> Update:
+    """Where the job is now, whatever its kind: the first thing that its stream says. Raises as `watch` does."""
+    try:
+        with contextlib.closing(_stream(http, job_id, None, patience)) as stream:
+            for update in stream:
+                return update
+    except _NoStream as error:
+        raise NotFound("There is no such job, at least not for this key.") from error
+    raise ConnectionLost("The server ended the stream before it said anything.")
 
 
 def _stream(http: httpx.Client, job_id: str, position: int | None, patience: Patience) -> Generator[Update, None, None]:
@@ -113,22 +124,22 @@ def _update(data: str, event_id: str) -> Update:
 
 def _poll(ask_status: AskStatus, patience: Patience, on_notice: Notice) -> Iterator[Update]:
     """Raises NotFound if it was the job that is not there."""
-    previous = Update.from_status(ask_status())
+    previous = ask_status()
     on_notice(f"This server has no event stream. Asking every {patience.polling_s:g} s instead.")
     yield previous
     backoff = Backoff(patience)
     while not previous.status.is_final:
         time.sleep(patience.polling_s)
-        update = Update.from_status(_patiently(ask_status, backoff))
+        update = _patiently(ask_status, backoff)
         if update != previous:
             previous = update
             yield update
 
 
-def _patiently(ask_status: AskStatus, backoff: Backoff) -> JobDetail:
+def _patiently(ask_status: AskStatus, backoff: Backoff) -> Update:
     while True:
         try:
-            job = ask_status()
+            update = ask_status()
         except ConnectionLost as error:
             backoff.wait(error)
         except Refused as error:
@@ -137,4 +148,4 @@ def _patiently(ask_status: AskStatus, backoff: Backoff) -> JobDetail:
             backoff.wait(error)
         else:
             backoff.succeeded()
-            return job
+            return update

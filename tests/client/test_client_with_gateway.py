@@ -93,7 +93,8 @@ async def system(
             "ALIDADE_CLIENT__URL": "http://ignored.example",
         }
         async with await Bus.connect(BusSettings(url=nats_url), "test") as bus:
-            await bus.answer(subjects.inspect(JobKind.CAPTURE), "ingest", _found_good)
+            for kind in JobKind:
+                await bus.answer(subjects.inspect(kind), "ingest", _found_good)
             await asyncio.to_thread(running.enter_context, service("services.notifier", environment, notifier_ops))
             await asyncio.to_thread(running.enter_context, service("services.gateway", environment, gateway_ops))
             yield System(f"http://127.0.0.1:{gateway}", key, add_api_key(access, "bob"), bus, store)
@@ -184,6 +185,79 @@ def _a_part_is_taken_up(system: System, job_id: str, result: bytes, out: Path) -
         got = alidade.download(job_id, out)
     assert got.resumed_at_bytes == 1_234_567
     assert out.read_bytes() == result
+
+
+def _submit(alidade: Alidade, kind: JobKind, folder: Path) -> str:
+    """What the kind's API takes, as the client sends it. Returns the job's id."""
+    match kind:
+        case JobKind.BUILDING:
+            cloud, config = folder / "scan.xyz", folder / "config.yaml"
+            cloud.write_text("0 0 0\n")
+            config.write_text("exterior_scan: true\n")
+            return alidade.submit_cloud(cloud, config).job_id
+        case JobKind.OBJECT:
+            for i in range(6):
+                (folder / f"view_{i}.png").write_bytes(_PNG)
+                (folder / f"depth_{i}.png").write_bytes(_PNG)
+            return alidade.submit_views(folder, "nvdiffrec").job_id
+        case JobKind.SCENE:
+            with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
+                archive.writestr("a.jpg", b"x")
+            return alidade.submit_photos(folder / "photos.zip", "heritage", "portal").job_id
+        case JobKind.CAPTURE:
+            raise AssertionError
+
+
+_RESULT_NAMES = {
+    JobKind.BUILDING: "model.ifc",
+    JobKind.OBJECT: "result.zip",
+    JobKind.SCENE: "cluster0_decimated_model0.ply",
+}
+_PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+async def _finish(system: System, last: Recorded, content: bytes) -> None:
+    """What the last worker would write."""
+    name = _RESULT_NAMES[last.job.kind]
+    key = keys.result(last.job.job_id, 1, name)
+    await system.store.put_bytes(key, content, "application/octet-stream")
+    stored = await system.store.stat(key)
+    assert stored is not None
+    file = ResultFile(
+        name=name, key=key, content_type="application/octet-stream", size_bytes=len(content), etag=stored.etag
+    )
+    done = last.job.changed(now(), status=JobStatus.COMPLETED, results=(file,), finished_at=now())
+    await system.job_log.write(last, EventType.COMPLETED, done)
+
+
+@pytest.mark.parametrize("kind", [JobKind.BUILDING, JobKind.OBJECT, JobKind.SCENE])
+async def test_other_kinds_go_the_whole_way_in_one_request(system: System, tmp_path: Path, kind: JobKind) -> None:
+    content = secrets.token_bytes(100_000)
+    (tmp_path / "in").mkdir()
+    with Alidade(system.url, system.key) as alidade:
+        job_id = await asyncio.to_thread(_submit, alidade, kind, tmp_path / "in")
+        recorded = await system.job_log.read(job_id)
+        assert recorded is not None
+        assert (recorded.job.kind, recorded.job.owner) == (kind, "ada")
+        first = await asyncio.to_thread(alidade.present, job_id)
+        assert (first.kind, first.status) == (kind, JobStatus.QUEUED)
+        await _finish(system, recorded, content)
+        [*_, last] = await asyncio.to_thread(lambda: list(alidade.watch(job_id)))
+        assert (last.kind, last.status) == (kind, JobStatus.COMPLETED)
+        got = await asyncio.to_thread(lambda: alidade.download(job_id, tmp_path / "out.bin", kind=kind))
+    if kind is JobKind.SCENE:
+        with zipfile.ZipFile(got.path) as archive:
+            assert archive.read(_RESULT_NAMES[kind]) == content
+    else:
+        assert got.path.read_bytes() == content
+
+
+async def test_an_object_s_job_is_cancelled_in_both_steps(system: System, tmp_path: Path) -> None:
+    with Alidade(system.url, system.key) as alidade:
+        job_id = await asyncio.to_thread(_submit, alidade, JobKind.OBJECT, tmp_path)
+        assert await asyncio.to_thread(alidade.cancel, job_id) is JobStatus.CANCELLED
+        [last] = await asyncio.to_thread(lambda: list(alidade.watch(job_id)))
+        assert last.status is JobStatus.CANCELLED
 
 
 async def test_a_cancelled_job_is_watched_to_its_end(tmp_path: Path, system: System) -> None:

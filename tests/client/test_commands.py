@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,9 @@ def connected(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
     path = tmp_path / "capture.zip"
-    path.write_bytes(os.urandom(3_000_000))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("odometry.csv", "")
+        archive.writestr("rgb.mp4", os.urandom(3_000_000))
     return path
 
 
@@ -67,9 +70,9 @@ def test_the_whole_way_for_programs(server: Server, capture: Path, tmp_path: Pat
             "settings": {"stray_approach": "known_poses", "fps": 4},
         }
     ]
-    assert server.uploaded == [("capture.zip", 3_000_000)]
+    assert server.uploaded == [("capture.zip", capture.stat().st_size)]
     last_upload = [line for line in said if line["event"] == "upload"][-1]
-    assert last_upload["bytes"] == last_upload["total_bytes"] == 3_000_000
+    assert last_upload["bytes"] == last_upload["total_bytes"] == capture.stat().st_size
 
 
 def test_the_whole_way_for_people(server: Server, capture: Path) -> None:

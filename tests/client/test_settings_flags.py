@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from client.errors import InvalidSetting
-from client.settings_flags import parse_capture_settings
+from client.settings_flags import parse_settings
 from contracts.capture_settings import CaptureSettings
 
 
@@ -30,7 +30,7 @@ from contracts.capture_settings import CaptureSettings
     ],
 )
 def test_a_value_gets_the_setting_s_type(flag: str, value: JsonValue) -> None:
-    [parsed] = parse_capture_settings([flag]).values()
+    [parsed] = parse_settings([flag], CaptureSettings).values()
     assert parsed == value
     assert type(parsed) is type(value)
 
@@ -57,22 +57,22 @@ def test_a_value_gets_the_setting_s_type(flag: str, value: JsonValue) -> None:
 )
 def test_what_cannot_be_is_refused_with_what_could(flag: str, says: str) -> None:
     with pytest.raises(InvalidSetting, match=says):
-        parse_capture_settings([flag])
+        parse_settings([flag], CaptureSettings)
 
 
 def test_a_setting_is_given_once() -> None:
     with pytest.raises(InvalidSetting, match="twice"):
-        parse_capture_settings(["fps=4", "fps=5"])
+        parse_settings(["fps=4", "fps=5"], CaptureSettings)
 
 
 @given(st.sampled_from(sorted(CaptureSettings.model_fields)), st.text(max_size=30))
 def test_what_is_let_through_the_server_takes_too(name: str, text: str) -> None:
     try:
-        parsed = parse_capture_settings([f"{name}={text}"])
+        parsed = parse_settings([f"{name}={text}"], CaptureSettings)
     except InvalidSetting:
         return
     CaptureSettings.model_validate(parsed)
 
 
 def test_nothing_is_added_to_what_was_given() -> None:
-    assert parse_capture_settings([]) == {}
+    assert parse_settings([], CaptureSettings) == {}
