@@ -22,6 +22,8 @@ from contracts.captures import (
     Pose,
 )
 from contracts.clouds import CloudManifest
+from contracts.devices import Gpu, WorkerDevice
+from contracts.drift import Baseline, Measured, Measurements, Statistic
 from contracts.errors import ErrorCode
 from contracts.events import EventType, JobEvent, JobEventData, event_type_name
 from contracts.jobs import Claim, Failure, Job, JobKind, JobStatus, LogLine, Progress, ResultFile
@@ -36,6 +38,7 @@ from contracts.object_settings import (
     ObjectSettings,
 )
 from contracts.object_settings import Intrinsics as ViewIntrinsics
+from contracts.photos import LeftOut, Photo, PhotoManifest
 from contracts.scene_settings import SceneRequest
 from contracts.uploads import Dataset, Inspection, InspectRequest
 from contracts.work import DeadItem, WorkItem
@@ -86,6 +89,9 @@ _CAMERAS = GivenCameras(
     ),
     intrinsics=ViewIntrinsics(width=512, height=512, fx=1111.0, fy=1111.0, cx=256.0, cy=256.0),
     depth=MetricDepth(encoding="metric", scale=0.0001),
+)
+_MEASUREMENTS = Measurements(
+    features={"sharpness": Statistic(mean=412.7, std=80.3, count=45)}, registration_rate=0.9333, registration_count=45
 )
 _JOB = Job(
     job_id="f7e8d9c0b1a2",
@@ -279,6 +285,59 @@ TOPICS: tuple[Topic, ...] = (
         version=1,
         model=SceneRequest,
         example=SceneRequest(dataset_id="a1b2c3d4e5f6", dataset_name="heritage", scene_name="north_portal"),
+    ),
+    Topic(
+        name="photo-manifest",
+        version=1,
+        model=PhotoManifest,
+        example=PhotoManifest(
+            photos=(
+                Photo(
+                    name="north/IMG_0001.jpg",
+                    file="pictures/000000.jpg",
+                    width_px=4032,
+                    height_px=3024,
+                    camera="Acme One 4.25 mm 3028.6 px 4032x3024",
+                    focal_px=3028.6,
+                    sharpness=412.7,
+                    brightness=121.3,
+                    contrast=55.2,
+                ),
+            ),
+            left_out=(LeftOut(name="north/copy.jpg", reason="duplicate", same_as="north/IMG_0001.jpg"),),
+        ),
+    ),
+    Topic(name="measurements", version=1, model=Measurements, example=_MEASUREMENTS),
+    Topic(name="measured", version=1, model=Measured, example=Measured(measurements=_MEASUREMENTS, images=45)),
+    Topic(
+        name="baseline",
+        version=1,
+        model=Baseline,
+        example=Baseline(
+            owner="admin",
+            dataset_name="heritage",
+            number=1,
+            measurements=_MEASUREMENTS,
+            jobs=("3f7a91b2-1234-5678-abcd-ef0123456789",),
+            updated_at=_NOON,
+        ),
+    ),
+    Topic(
+        name="worker-device",
+        version=1,
+        model=WorkerDevice,
+        example=WorkerDevice(
+            service="mesh",
+            ready=True,
+            device="NVIDIA A100 (40.0 GB)",
+            gpu=Gpu(
+                name="NVIDIA A100",
+                driver_version="550.54.15",
+                memory_total_gb=40.0,
+                memory_free_gb=31.5,
+                memory_used_gb=8.5,
+            ),
+        ),
     ),
 )
 

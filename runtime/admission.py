@@ -23,17 +23,23 @@ class Admission(Enum):
     """An API key or a token in `Authorization: Bearer`."""
     KEY_UNLESS_ANONYMOUS = "key unless anonymous"
     """A key or a token, unless the APIs documented without authentication are open (`access.anonymous`)."""
+    KEY = "key"
+    """A key or a token in either header; 401 also for one that is not valid."""
+    BY_JOB = "by job"
+    """As the API of the job asks: the route's handler decides."""
 
 
 def admit(headers: Mapping[str, str], access: Access, admission: Admission) -> Principal | None:
-    """Who sent the request; None where nobody needs a name. Raises as `by_bearer` and `by_any_key`."""
+    """Who sent the request; None where nobody needs a name. Raises as `by_bearer`, `by_any_key` and `by_valid_key`."""
     match admission:
-        case Admission.EVERYBODY:
+        case Admission.EVERYBODY | Admission.BY_JOB:
             return None
         case Admission.BEARER:
             return by_bearer(headers, access)
         case Admission.KEY_UNLESS_ANONYMOUS:
             return by_any_key(headers, access)
+        case Admission.KEY:
+            return by_valid_key(headers, access)
 
 
 def by_bearer(headers: Mapping[str, str], access: Access) -> Principal:
@@ -68,6 +74,20 @@ def by_any_key(headers: Mapping[str, str], access: Access) -> Principal:
     if access.allows_anonymous:
         return ANONYMOUS
     raise _unauthorized(f"A key is missing. {_HOW_ANY}")
+
+
+def by_valid_key(headers: Mapping[str, str], access: Access) -> Principal:
+    """Who sent a key or token as `by_any_key` takes it, and never nobody.
+
+    Raises Refusal (401) whether the credential is missing, malformed, not valid or expired; ConfigurationError if the
+    access file is gone.
+    """
+    if "X-API-Key" not in headers and "Authorization" not in headers:
+        raise _unauthorized(f"A key or token is missing. {_HOW_ANY}")
+    try:
+        return by_any_key(headers, access)
+    except Refusal as refusal:
+        raise _unauthorized(refusal.message) from None
 
 
 def _known(principal: Principal | None) -> Principal:

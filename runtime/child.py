@@ -20,13 +20,24 @@ from typing import Protocol
 import psutil
 from pydantic import JsonValue
 
-from contracts.errors import ErrorCode, JobCancelled, OutOfMemory, TransientError, UserError, WorkerCrashed
+from contracts.errors import (
+    ErrorCode,
+    GpuUnavailable,
+    JobCancelled,
+    OutOfMemory,
+    OutOfVideoMemory,
+    TransientError,
+    UserError,
+    WorkerCrashed,
+)
 
 POLL_S = 0.25
 TAIL_BYTES = 16 << 10
 MAX_LINE_BYTES = 16 << 20
 MAX_WAITING_MESSAGES = 1000
 EXIT_GRACE_S = 2.0
+_LAST_WORDS = frozenset({"result", "user_error", "out_of_memory", "out_of_video_memory", "gpu_unavailable", "error"})
+"""Types of the message after which nothing comes."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +252,8 @@ async def run_child(
     Raises:
         UserError: the entry raised it; or, with code JOB_TIMEOUT, the deadline passed.
         OutOfMemory: the memory limit was passed, or an allocation failed.
+        OutOfVideoMemory: the graphics card's memory was used up.
+        GpuUnavailable: the entry raised it.
         WorkerCrashed: the child died without a result; the message has the signal, the detail the end of its output.
         ChildFailed: the entry raised anything else.
         JobCancelled: `cancel` was set. The child is killed at once.
@@ -317,7 +330,7 @@ class _Run:
         try:
             while (line := await self._next_line(exited)) is not None:
                 fields: Mapping[str, JsonValue] = json.loads(line)
-                if fields["type"] in {"result", "user_error", "out_of_memory", "error"}:
+                if fields["type"] in _LAST_WORDS:
                     return fields
                 await self._queue(_message_of(fields, self._usage))
             return None
@@ -405,14 +418,18 @@ class _Run:
 
     def _judge(self, last: Mapping[str, JsonValue]) -> ChildResult:
         message = str(last.get("message", ""))
-        if last["type"] == "user_error":
-            field = last["field"]
-            raise UserError(ErrorCode(str(last["code"])), message, field=None if field is None else str(field))
-        if last["type"] == "out_of_memory":
-            raise OutOfMemory(f"The work ran out of memory at {_gb(self._usage.peak_rss_bytes)}: {message}")
-        if last["type"] == "error":
-            name = str(last["name"])
-            raise ChildFailed(f"{name}: {message}", exception=name, detail=str(last["trace"]))
+        match last["type"]:
+            case "user_error":
+                raise _user_error(last)
+            case "out_of_memory":
+                raise OutOfMemory(f"The work ran out of memory at {_gb(self._usage.peak_rss_bytes)}: {message}")
+            case "out_of_video_memory":
+                raise OutOfVideoMemory("The graphics card has not enough memory left for this work.", detail=message)
+            case "gpu_unavailable":
+                raise GpuUnavailable(message)
+            case "error":
+                name = str(last["name"])
+                raise ChildFailed(f"{name}: {message}", exception=name, detail=str(last["trace"]))
         value, peak_rss_bytes = last["value"], last["peak_rss_bytes"]
         assert isinstance(value, dict)
         assert isinstance(peak_rss_bytes, int)
@@ -453,6 +470,17 @@ def _message_of(fields: Mapping[str, JsonValue], usage: ChildUsage) -> ChildMess
         case {"type": "finished", "name": str(name)}:
             return StepFinished(name)
     raise WorkerCrashed(f"The child sent something that is no message: {fields!r:.200}")
+
+
+def _user_error(fields: Mapping[str, JsonValue]) -> UserError:
+    field, details = fields["field"], fields["details"]
+    assert isinstance(details, dict)
+    return UserError(
+        ErrorCode(str(fields["code"])),
+        str(fields["message"]),
+        field=None if field is None else str(field),
+        details={name: value for name, value in details.items() if isinstance(value, str | int | float)},
+    )
 
 
 def _family(pid: int) -> list[psutil.Process]:

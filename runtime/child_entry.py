@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from contracts.errors import UserError
+from contracts.errors import GpuUnavailable, UserError
 from contracts.progress import as_line
 
 PROGRESS_INTERVAL_S = 0.1
@@ -117,10 +117,16 @@ def run_task(entry: str, arguments: dict[str, object], allowed: list[str], chann
     try:
         line = encode_result(load_entry(entry, allowed)(arguments, ChildReporter(channel)))
     except UserError as error:
-        channel.send("user_error", {"code": str(error.code), "message": as_line(error.message), "field": error.field})
+        fields = {"code": str(error.code), "field": error.field, "details": dict(error.details)}
+        channel.send("user_error", {"message": as_line(error.message), **fields})
+    except GpuUnavailable as error:
+        channel.send("gpu_unavailable", {"message": as_line(error.message)})
     except MemoryError as error:
         channel.send("out_of_memory", {"message": str(error) or "an allocation failed"})
     except BaseException as error:
+        if is_out_of_video_memory(error):
+            channel.send("out_of_video_memory", {"message": as_line(str(error))})
+            return
         trace = "".join(traceback.format_exception(error)).strip().splitlines()
         sys.stderr.write("\n".join(trace) + "\n")
         last_lines = "\n".join(as_line(line) for line in trace[-TRACE_LINES:])
@@ -128,6 +134,15 @@ def run_task(entry: str, arguments: dict[str, object], allowed: list[str], chann
         channel.send("error", {"name": name, "message": as_line(str(error)), "trace": last_lines})
     else:
         channel.send_line(line)
+
+
+def is_out_of_video_memory(error: BaseException) -> bool:
+    """Whether torch says that the graphics card's memory is used up.
+
+    Told by the name of the exception's type, for torch is not imported here.
+    """
+    kinds = type(error).__mro__
+    return any(kind.__name__ == "OutOfMemoryError" and kind.__module__.split(".")[0] == "torch" for kind in kinds)
 
 
 def encode_result(result: Mapping[str, object] | None) -> bytes:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from contracts import keys
 from contracts.errors import DependencyUnavailable
+from contracts.jobs import Job, JobKind, JobStatus
 from contracts.manifests import StepManifest
 from runtime.clock import now
 from runtime.job_log import JobLog
@@ -75,7 +76,7 @@ class Custodian:
         return queued
 
     async def remove_expired_results(self, moment: datetime) -> int:
-        """Remove what finished jobs delivered longer ago than `retention.results_s`. Returns how many jobs.
+        """Remove what finished jobs delivered longer ago than their kind's results are kept. Returns how many jobs.
 
         Jobs whose log has expired are known by their objects only; those count from when they were written.
         """
@@ -85,24 +86,35 @@ class Custodian:
             async for info in self._store.list(prefix):
                 job_id = info.key.removeprefix(prefix).split("/", 1)[0]
                 ended_at = jobs[job_id].finished_at if job_id in jobs else info.modified_at
-                if ended_at is None or (moment - ended_at).total_seconds() < self._settings.results_s:
+                keep_s = self._keep_results_s(jobs.get(job_id))
+                if ended_at is None or (moment - ended_at).total_seconds() < keep_s:
                     continue
                 await self._store.delete(info.key)
                 removed.add(job_id)
         return len(removed)
 
+    def _keep_results_s(self, job: Job | None) -> float:
+        if job is None or job.kind is not JobKind.OBJECT:
+            return self._settings.results_s
+        # Its worker removes what a cancelled job has stored; nobody else does if the worker died.
+        return 0.0 if job.status is JobStatus.CANCELLED else self._settings.object_results_s
+
     async def remove_expired_datasets(self, moment: datetime) -> int:
-        """Remove data sets, with all that was computed on them, that no job has used for `retention.uploads_s`."""
+        """Remove data sets, with all that was computed on them, that no job has used for `retention.uploads_s`.
+
+        The views of an object job are its own: they go as soon as it is cancelled.
+        """
         last_use: dict[str, datetime] = {}
         for recorded in self._view.all_jobs():
             dataset_id = recorded.job.request.dataset_id
             last_use[dataset_id] = max(recorded.job.updated_at, last_use.get(dataset_id, recorded.job.updated_at))
-        in_use = self._in_use()
+        in_use, cancelled = self._in_use(), self._of_cancelled_objects()
         removed = 0
         async for info in self._store.list(keys.DATASETS):
             dataset_id = info.key.removeprefix(keys.DATASETS).removesuffix(".json")
             used_at = max(info.modified_at, last_use.get(dataset_id, info.modified_at))
-            if dataset_id in in_use or (moment - used_at).total_seconds() < self._settings.uploads_s:
+            keep_s = 0.0 if dataset_id in cancelled else self._settings.uploads_s
+            if dataset_id in in_use or (moment - used_at).total_seconds() < keep_s:
                 continue
             # The record goes first: without it the data set is gone, whatever is left of it.
             await self._store.delete(info.key)
@@ -155,6 +167,13 @@ class Custodian:
         except (ObjectNotFound, ObjectTooLarge, ValidationError) as error:
             log.warning("step_manifest_unreadable", key=manifest_key, reason=type(error).__name__)
             return manifest_key.removesuffix(keys.MANIFEST)
+
+    def _of_cancelled_objects(self) -> set[str]:
+        """Data sets of object jobs that were cancelled."""
+        jobs = [recorded.job for recorded in self._view.all_jobs()]
+        return {
+            job.request.dataset_id for job in jobs if job.kind is JobKind.OBJECT and job.status is JobStatus.CANCELLED
+        }
 
     def _in_use(self) -> set[str]:
         """Data sets of jobs that have not ended."""

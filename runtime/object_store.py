@@ -184,6 +184,21 @@ class ObjectStore:
         """Writes an object in one request; a reader sees the old object or the new one, never a part of it."""
         await self._retried(lambda: self._put(key, data, content_type), key)
 
+    async def put_new(self, key: str, data: bytes, content_type: str = DEFAULT_CONTENT_TYPE) -> bool:
+        """Writes an object in one request unless there is one under its key; whether it was written.
+
+        Where an acknowledgement was lost the answer may be False although it was: read the object to know.
+        """
+
+        def put() -> None:
+            self._client._put_object(self._bucket, key, data, {"Content-Type": content_type, "If-None-Match": "*"})
+
+        try:
+            await self._retried(put, key)
+        except ObjectChanged:
+            return False
+        return True
+
     async def put_file(self, key: str, path: Path, content_type: str | None = None) -> int:
         """Writes a file as an object, in parallel parts if it is large; returns its bytes.
 
@@ -729,7 +744,7 @@ def _from_s3(error: S3Error, subject: str) -> AlidadeError:
         return ConfigurationError(f"The object store refuses {subject!r}: {code}, {error.message}")
     if code in _MISSING_CODES or status == 404:
         return ObjectNotFound(f"There is no object {subject!r}.")
-    if code == "PreconditionFailed" or status == 412:
+    if code in {"PreconditionFailed", "ConditionalRequestConflict"} or status == 412:
         return ObjectChanged(f"The object {subject!r} was replaced while it was being read.")
     if code == "InvalidRange" or status == 416:
         return UserError(ErrorCode.RANGE_NOT_SATISFIABLE, f"The range lies beyond the end of {subject!r}.")

@@ -3,7 +3,15 @@
 import random
 from dataclasses import dataclass
 
-from contracts.errors import AlidadeError, DependencyUnavailable, ErrorCode, OutOfMemory, UserError, WorkerCrashed
+from contracts.errors import (
+    AlidadeError,
+    DependencyUnavailable,
+    ErrorCode,
+    GpuUnavailable,
+    OutOfMemory,
+    UserError,
+    WorkerCrashed,
+)
 from contracts.jobs import Failure
 from runtime.settings import WorkerSettings
 
@@ -42,7 +50,8 @@ def judge(error: Exception, failed_attempts: int, deliveries: int, settings: Wor
     do not come back together.
     """
     if isinstance(error, UserError):
-        return GiveUp(Failure(code=error.code, message=error.message, field=error.field), is_users_fault=True)
+        failure = Failure(code=error.code, message=error.message, field=error.field, details=error.details)
+        return GiveUp(failure, is_users_fault=True)
     if isinstance(error, DependencyUnavailable) and deliveries < settings.max_deliveries:
         return WaitForDependency(_pause_s(deliveries, settings))
     if failed_attempts >= settings.max_attempts:
@@ -57,7 +66,7 @@ def _pause_s(tries: int, settings: WorkerSettings) -> float:
 
 def public_words(error: Exception) -> str:
     """What the job's owner may read of a failure. What other exceptions say may hold paths, addresses or data."""
-    if isinstance(error, UserError | OutOfMemory | WorkerCrashed):
+    if isinstance(error, UserError | OutOfMemory | WorkerCrashed | GpuUnavailable):
         return error.message
     if isinstance(error, DependencyUnavailable):
         return "A part of this service does not answer at present."

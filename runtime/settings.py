@@ -145,6 +145,17 @@ class GpuSettings(_Group):
     """Without one the worker is unhealthy, and what would rather run on it fails instead of taking the built-in way."""
 
 
+class WeightsSettings(_Group):
+    """Where workers look for the weights of networks. They download none: `alidade weights pull` does."""
+
+    folder: Path = Path(".alidade/weights")
+    """As `alidade weights pull` fills it."""
+    hub_cache: Path | None = None
+    """The Hugging Face hub's own cache, looked through after the folder; null for none."""
+    store_prefix: str | None = None
+    """Prefix in the object store, laid out as the folder is, from which the folder is filled when a job needs it."""
+
+
 class AirflowSettings(_Group):
     """Where a retraining is asked for."""
 
@@ -182,6 +193,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     retention: RetentionSettings = RetentionSettings()
     gpu: GpuSettings = GpuSettings()
+    weights: WeightsSettings = WeightsSettings()
     airflow: AirflowSettings = AirflowSettings()
     client: ClientSettings = ClientSettings()
 

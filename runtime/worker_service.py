@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from contracts import subjects
+from contracts.devices import Gpu
 from runtime.bus import Bus
+from runtime.devices import describe, find_gpu
 from runtime.job_log import JobLog
 from runtime.object_store import ObjectStore
 from runtime.service import bus_check, serve_ops, store_address
@@ -26,6 +29,13 @@ class WorkerParts:
 
 
 Extras = Callable[[WorkerParts, AsyncExitStack], Awaitable[None]]
+Models = Callable[[Gpu | None], tuple[str, ...]]
+"""What a worker can do on this card, besides what needs no weights."""
+
+
+def no_models(_: Gpu | None) -> tuple[str, ...]:
+    """Of services that need no weights."""
+    return ()
 
 
 async def serve_worker(
@@ -36,6 +46,7 @@ async def serve_worker(
     preload: tuple[str, ...],
     build_step: Callable[[WorkerParts], Step],
     extras: Extras | None = None,
+    models: Models = no_models,
 ) -> None:
     """Take work until `stop` is set, then hand back what is under way.
 
@@ -53,6 +64,7 @@ async def serve_worker(
         worker = Worker(service, bus, parts.job_log, build_step(parts), settings.worker)
         if extras is not None:
             await extras(parts, stack)
+        await answer_device(bus, service, settings, models)
         await serve_ops(stack, settings.ops, {"bus": bus_check(bus), "store": store.check})
         working = asyncio.create_task(worker.run())
         stopping = asyncio.create_task(stop.wait())
@@ -60,3 +72,14 @@ async def serve_worker(
         worker.stop()
         stopping.cancel()
         await working
+
+
+async def answer_device(bus: Bus, service: str, settings: Settings, models: Models) -> None:
+    """Answer what this worker computes on, for as long as the bus is connected."""
+
+    async def answer(_: bytes) -> bytes:
+        gpu = await asyncio.to_thread(find_gpu)
+        device = describe(service, gpu, gpu_required=settings.gpu.required, models=models(gpu))
+        return device.model_dump_json().encode()
+
+    await bus.answer(subjects.device(service), service, answer)

@@ -26,7 +26,7 @@ from deploy.local.supervisor import ServiceSpec, Supervisor
 BUCKET = "alidade"
 _PREDECESSOR_S = 60.0
 """How long to wait for what a killed `up` had started. It was told to stop when its parent died."""
-_PORTS = 14
+_PORTS = 15
 """Ports besides one for each sfm worker: the fields of `_Ports`."""
 
 
@@ -56,6 +56,7 @@ class _Ports:
     gateway_ops: int
     ingest_ops: int
     bim_ops: int
+    mesh_ops: int
     gateway: int
     remap: int
     sfm_ops: tuple[int, ...]
@@ -135,6 +136,7 @@ def _ports(free: tuple[int, ...], options: UpOptions) -> _Ports:
         gateway_ops=next(take),
         ingest_ops=next(take),
         bim_ops=next(take),
+        mesh_ops=next(take),
         gateway=options.port or next(take),
         remap=options.remap_port or next(take),
         sfm_ops=tuple(next(take) for _ in range(options.sfm_workers)),
@@ -194,6 +196,7 @@ def _services(ports: _Ports) -> list[ServiceSpec]:
         ServiceSpec("notifier", "services.notifier", ports.notifier_ops),
         ServiceSpec("ingest", "services.ingest", ports.ingest_ops),
         ServiceSpec("bim", "services.bim", ports.bim_ops),
+        ServiceSpec("mesh", "services.mesh", ports.mesh_ops),
         *(ServiceSpec(f"sfm-{n}", "services.sfm", port) for n, port in enumerate(ports.sfm_ops, start=1)),
     ]
 

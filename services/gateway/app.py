@@ -11,7 +11,18 @@ from runtime.admission import admit
 from runtime.clock import now
 from runtime.job_view import JobView
 from runtime.refusals import Refusal
-from services.gateway import cloud2bim, docs, remap, streams, tokens
+from services.gateway import (
+    cloud2bim,
+    docs,
+    remap,
+    retraining,
+    scene,
+    scene_metrics,
+    shared_paths,
+    six_views,
+    streams,
+    tokens,
+)
 from services.gateway.cors import Cors
 from services.gateway.failures import answer_failures, note_start
 from services.gateway.json_bodies import JSON_LIMIT_BYTES
@@ -22,10 +33,22 @@ from services.gateway.parts import PARTS, PRINCIPAL, Parts
 from services.gateway.rate_limits import RateLimit
 from services.gateway.routes import Handler, Route
 from services.gateway.uploads import refuse_announced_upload
+from services.gateway.worker_devices import DEVICES, WorkerDevices
 
 _EXPIRY_SWEEP_S = 3600.0
 
-ROUTES: tuple[Route, ...] = (*remap.ROUTES, *cloud2bim.ROUTES, *tokens.ROUTES, *streams.ROUTES, *docs.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *remap.ROUTES,
+    *cloud2bim.ROUTES,
+    *scene.ROUTES,
+    *retraining.ROUTES,
+    *six_views.ROUTES,
+    *shared_paths.ROUTES,
+    *scene_metrics.ROUTES,
+    *tokens.ROUTES,
+    *streams.ROUTES,
+    *docs.ROUTES,
+)
 
 
 def build_app(parts: Parts) -> web.Application:
@@ -39,6 +62,8 @@ def build_app(parts: Parts) -> web.Application:
     app[cloud2bim.SUBMISSIONS] = RateLimit(parts.settings.gateway.rate_limit_per_minute)
     app[remap.LOG_READER] = LogReader(parts.job_log)
     app[tokens.DESK] = tokens.TokenDesk(parts.access, parts.settings.access.token_lifetime_s)
+    app[retraining.AIRFLOW] = retraining.Airflow(parts.settings.airflow)
+    app[DEVICES] = WorkerDevices(parts.bus)
     for route in ROUTES:
         _add(app, route, parts)
     app.on_response_prepare.append(note_start)

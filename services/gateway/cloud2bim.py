@@ -16,7 +16,6 @@ from runtime.settings import GatewaySettings
 from services.gateway import uploads
 from services.gateway.building_requests import CONFIG_FIELD
 from services.gateway.cloud2bim_views import (
-    BuildingJobState,
     Converting,
     PointMapping,
     ServiceInformation,
@@ -27,7 +26,7 @@ from services.gateway.cloud_uploads import CLOUD_FIELD, UploadedCloud, store_clo
 from services.gateway.datasets import forget_upload, inspect_upload, record_dataset
 from services.gateway.downloads import send_file
 from services.gateway.limits import FORM_OVERHEAD_BYTES, UploadLimit
-from services.gateway.owned_jobs import find_job, submit_job
+from services.gateway.owned_jobs import find_job, submit_job, with_its_end
 from services.gateway.parts import owner_of, parts_of
 from services.gateway.rate_limits import RateLimit, client_of
 from services.gateway.routes import RANGE_HEADERS, Answer, FormBody, FormFile, Handler, Route
@@ -104,6 +103,7 @@ def _building_request(dataset_id: str, cloud: UploadedCloud) -> BuildingRequest:
 
 
 async def status(request: web.Request) -> web.Response:
+    """GET /status/{job_id} of a building; `shared_paths` has the route."""
     return _json(building_job_state(await _job(request)))
 
 
@@ -120,12 +120,13 @@ async def other_result(request: web.Request) -> web.StreamResponse:
 
 
 async def _send(request: web.Request, name: str) -> web.StreamResponse:
-    job = await _job(request)
+    parts = parts_of(request)
+    job = await with_its_end(parts.job_log, parts.view, await _job(request))
     if job.status is not JobStatus.COMPLETED:
         raise _no_result_yet(job)
     for file in job.results:
         if file.name == name:
-            return await send_file(request, parts_of(request).store, file)
+            return await send_file(request, parts.store, file)
     names = ", ".join(file.name for file in job.results)
     raise not_found(f"The job has no such result. It has delivered: {names}.")
 
@@ -151,9 +152,6 @@ _SUBMISSION_REFUSED = (
     Answer(422, "A field is missing, or the configuration cannot be used"),
     Answer(429, "Too many requests", None, ("Retry-After",)),
 )
-
-
-_NO_JOB = Answer(404, "Job not found")
 
 
 def _submission(path: str, handler: Handler, description: str, answer: type[BaseModel]) -> Route:
@@ -212,16 +210,6 @@ ROUTES: tuple[Route, ...] = (
         Submitted,
     ),
     _submission("/convert", convert, "The same as `/submit`; the answer tells progress as a number only.", Converting),
-    Route(
-        "GET",
-        "/status/{job_id}",
-        status,
-        _TAG,
-        "Job status",
-        "Status and progress of a job.",
-        (Answer(200, "The job's present state", BuildingJobState), _NO_JOB),
-        admission=Admission.KEY_UNLESS_ANONYMOUS,
-    ),
     _result("/results/{job_id}/model.ifc", model, "IFC model", "The building as IFC4.", "application/x-step"),
     _result(
         "/results/{job_id}/point_mapping.json",

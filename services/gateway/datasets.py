@@ -38,11 +38,11 @@ async def inspect_upload(
     answer = await bus.request(subjects.inspect(kind), question.model_dump_json().encode(), timeout_s=timeout_s)
     inspection = Inspection.model_validate_json(answer)
     if inspection.error is not None:
-        raise _error_of(inspection.error)
+        raise error_of(inspection.error)
     return InspectedUpload(question, inspection.files)
 
 
-def _error_of(failure: Failure) -> AlidadeError:
+def error_of(failure: Failure) -> AlidadeError:
     """The error that ingest met, as far as its code tells whose fault it is."""
     match failure.code:
         # The upload was there a moment ago, so that it is gone or replaced is no fault of whoever sent it.

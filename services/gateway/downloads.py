@@ -28,8 +28,10 @@ class ByteRange:
     end: int
 
 
-async def send_file(request: web.Request, store: ObjectStore, file: ResultFile) -> web.StreamResponse:
-    """Answer with a stored file, or the part of it that was asked for.
+async def send_file(
+    request: web.Request, store: ObjectStore, file: ResultFile, *, disposition: str | None = None
+) -> web.StreamResponse:
+    """Answer with a stored file, or the part of it that was asked for. `disposition` is for APIs with a form of their own.
 
     Raises Refusal: 404 if it has expired, 412 and 416 by the request's conditions; DependencyUnavailable.
     """
@@ -39,7 +41,7 @@ async def send_file(request: web.Request, store: ObjectStore, file: ResultFile) 
         "ETag": tag,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": f'attachment; filename="{file.name}"',
+        "Content-Disposition": disposition or f'attachment; filename="{file.name}"',
     }
     if _matches(request.headers.get("If-None-Match"), tag, weakly=True):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)

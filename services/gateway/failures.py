@@ -4,11 +4,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from contracts.errors import UserError
-from runtime.cloud2bim_errors import refusal_of_user_error
 from runtime.logs import get_logger
-from runtime.refusals import Refusal, refusal_of, refusal_of_http
-from services.gateway.dialects import error_response
+from runtime.refusals import Refusal, refusal_of_http
+from services.gateway.dialects import dialect_of, error_response
 from services.gateway.limits import too_large
 from services.gateway.routes import Handler
 
@@ -45,10 +43,8 @@ def _refusal(request: web.Request, error: Exception) -> Refusal:
             return of_http(request, error)
         case ConnectionError() | web.RequestPayloadError():
             return Refusal(HTTPStatus.BAD_REQUEST, "The request's body is not complete, or not encoded as it says.")
-        case UserError():
-            return refusal_of_user_error(error, request.path)
         case _:
-            return refusal_of(error, request.path)
+            return dialect_of(request.path).refusal_of(error, request.path)
 
 
 def of_http(request: web.BaseRequest, error: web.HTTPException) -> Refusal:

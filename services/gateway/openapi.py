@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from runtime.admission import Admission
 from services.gateway.dialects import dialect_of
-from services.gateway.routes import Answer, FormBody, JsonBody, Route
+from services.gateway.routes import Answer, FormBody, FormFile, JsonBody, Route
 
 DOCUMENT = web.AppKey("openapi", dict[str, JsonValue])
 
@@ -18,14 +18,24 @@ _REFS = "#/components/schemas/{model}"
 _PARAMETERS = {
     "job_id": "As answered when the job was started",
     "file": "Name of a file that the job delivers",
+    "filename": "Name of a file that the job delivers",
     "asset": "Name of a file that the documentation page needs",
 }
 _SECURITY: dict[Admission, list[JsonValue]] = {
     Admission.EVERYBODY: [],
     Admission.BEARER: [{"bearer": []}],
     Admission.KEY_UNLESS_ANONYMOUS: [{"bearer": []}, {"apiKey": []}, {}],
+    Admission.KEY: [{"bearer": []}, {"apiKey": []}],
+    Admission.BY_JOB: [{"bearer": []}, {"apiKey": []}, {}],
 }
-_REFUSED = (Answer(401, "The credential is missing or malformed"), Answer(403, "The credential is not valid"))
+_REFUSED: dict[Admission, tuple[Answer, ...]] = {
+    Admission.EVERYBODY: (),
+    Admission.KEY: (Answer(401, "The credential is missing, malformed or not valid"),),
+}
+_REFUSED_OTHERWISE = (
+    Answer(401, "The credential is missing or malformed"),
+    Answer(403, "The credential is not valid"),
+)
 _OUR_FAULT = (Answer(500, "Internal server error"), Answer(503, "A service behind does not answer; try again"))
 
 _ModelKey = tuple[type[BaseModel], JsonSchemaMode]
@@ -82,11 +92,13 @@ def _schemas(routes: tuple[Route, ...]) -> tuple[Mapping[_ModelKey, JsonValue], 
 
 def _answers(route: Route) -> list[Answer]:
     """What the route answers, with what every route of its kind may answer; errors have their API's form."""
-    refused = () if route.admission is Admission.EVERYBODY else _REFUSED
+    refused = _REFUSED.get(route.admission, _REFUSED_OTHERWISE)
     said = {answer.status: answer for answer in (*_OUR_FAULT, *refused, *route.answers)}
     model = dialect_of(route.path).error_model
     return [
-        Answer(answer.status, answer.description, model, answer.headers) if answer.status >= 400 else answer
+        Answer(answer.status, answer.description, answer.content or model, answer.headers)
+        if answer.status >= 400
+        else answer
         for _, answer in sorted(said.items())
     ]
 
@@ -131,17 +143,21 @@ def _request_body(body: JsonBody | FormBody, refs: Mapping[_ModelKey, JsonValue]
         case JsonBody(model, example):
             media: JsonValue = {"schema": refs[model, "validation"], "example": _plain(example)}
             return {"required": True, "content": {"application/json": media}}
-        case FormBody(files):
-            properties: dict[str, JsonValue] = {
-                file.field: {
-                    "type": "string",
-                    "contentMediaType": "application/octet-stream",
-                    "description": file.description,
-                }
-                for file in files
-            }
-            schema: JsonValue = {"type": "object", "required": list(properties), "properties": properties}
+        case FormBody(files, texts):
+            properties: dict[str, JsonValue] = {file.field: _form_file(file) for file in files}
+            required: list[JsonValue] = list(properties)
+            for text in texts:
+                properties[text.field] = {"type": "string", "description": text.description, "default": text.default}
+            schema: JsonValue = {"type": "object", "required": required, "properties": properties}
             return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def _form_file(file: FormFile) -> JsonValue:
+    one: dict[str, JsonValue] = {"type": "string", "contentMediaType": "application/octet-stream"}
+    if file.count == 1:
+        return {**one, "description": file.description}
+    several: dict[str, JsonValue] = {"type": "array", "items": one, "minItems": file.count, "maxItems": file.count}
+    return {**several, "description": file.description}
 
 
 def _plain(example: Mapping[str, JsonValue]) -> JsonValue:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -15,11 +16,12 @@ from runtime.job_log import JobLog, Recorded
 from runtime.job_view import JobView
 from runtime.refusals import Refusal, not_found
 
-_CANCEL_TRIES = 20
-_CANCEL_PAUSE_S = 0.05
+_CHANGE_TRIES = 20
+_CHANGE_PAUSE_S = 0.05
 _CREATE_TRIES = 3
 _LOGS_KEPT = 256
 _NO_JOB = "Job not found."
+_ENDED = {JobStatus.COMPLETED: "completed", JobStatus.FAILED: "failed", JobStatus.CANCELLED: "been cancelled"}
 _NEW_ID = {
     JobKind.CAPTURE: new_capture_job_id,
     JobKind.BUILDING: new_uuid_job_id,
@@ -69,37 +71,100 @@ async def find_job(view: JobView, job_id: str, kind: JobKind, owner: str) -> Rec
     return _owned(recorded, kind, owner)
 
 
+async def with_its_end(job_log: JobLog, view: JobView, job: Job) -> Job:
+    """The job as the log itself has it, unless it is known to have ended already.
+
+    Who hears of the end from a stream of events may ask for the results before this gateway's view knows.
+    """
+    if job.status.is_final:
+        return job
+    recorded = await job_log.read(job.job_id)
+    if recorded is None:
+        return job
+    view.learn(recorded)
+    return recorded.job
+
+
 def _owned(recorded: Recorded | None, kind: JobKind, owner: str) -> Recorded:
     if recorded is None or recorded.job.owner != owner or recorded.job.kind is not kind:
         raise not_found(_NO_JOB)
     return recorded
 
 
+class JobHasEnded(Refusal):
+    """409: `job` has ended, and cannot be changed any more."""
+
+    def __init__(self, job: Job, message: str) -> None:
+        super().__init__(HTTPStatus.CONFLICT, message)
+        self.job = job
+
+
+@dataclass(frozen=True)
+class _Change:
+    """An event to be written."""
+
+    event_type: EventType
+    job: Job
+    lines: tuple[LogLine, ...] = ()
+
+
 async def cancel_job(job_log: JobLog, view: JobView, job_id: str, kind: JobKind, owner: str) -> Job:
     """Cancel the owner's job; that it is cancelled already is no error.
 
     Compare-and-set on the log decides between a cancel and a completion: only one of them is ever written.
-    Raises Refusal: 404 without such a job, 409 if it has completed or failed.
+    Raises Refusal: 404 without such a job, JobHasEnded if it has completed or failed.
     """
+    return await _changed(job_log, view, job_id, kind, owner, change=_cancelled)
+
+
+async def request_cancel(job_log: JobLog, view: JobView, job_id: str, kind: JobKind, owner: str) -> Job:
+    """Note in the log that the owner means to cancel the job. Raises Refusal: 404 without such a job, JobHasEnded.
+
+    Every replica of the gateway knows of it then. The worker goes on: the event leaves it its claim.
+    """
+    return await _changed(job_log, view, job_id, kind, owner, change=_cancel_requested)
+
+
+async def _changed(
+    job_log: JobLog, view: JobView, job_id: str, kind: JobKind, owner: str, *, change: Callable[[Job], _Change | None]
+) -> Job:
+    """The job after `change`, which is tried again for as long as somebody else is faster. None: it is so already."""
     await find_job(view, job_id, kind, owner)
-    for _ in range(_CANCEL_TRIES):
+    for _ in range(_CHANGE_TRIES):
         recorded = _owned(await job_log.read(job_id), kind, owner)
         view.learn(recorded)
-        job = recorded.job
-        if job.status is JobStatus.CANCELLED:
-            return job
-        if job.status.is_final:
-            raise Refusal(HTTPStatus.CONFLICT, f"The job cannot be cancelled: it has already {job.status}.")
-        moment = now()
-        cancelled = job.changed(moment, status=JobStatus.CANCELLED, performance=None, claim=None, finished_at=moment)
-        line = LogLine(time=moment, message="Cancelled by the user", step=pipeline_of(job.request).cancelled_label)
+        wanted = change(recorded.job)
+        if wanted is None:
+            return recorded.job
         try:
-            view.learn(await job_log.write(recorded, EventType.CANCELLED, cancelled, [line]))
+            view.learn(await job_log.write(recorded, wanted.event_type, wanted.job, wanted.lines))
         except Superseded:
-            await asyncio.sleep(_CANCEL_PAUSE_S)
+            await asyncio.sleep(_CHANGE_PAUSE_S)
             continue
-        return cancelled
-    raise DependencyUnavailable(f"Job {job_id} changes too fast to be cancelled.")
+        return wanted.job
+    raise DependencyUnavailable(f"Job {job_id} changes too fast to be changed by its owner.")
+
+
+def _cancelled(job: Job) -> _Change | None:
+    if job.status is JobStatus.CANCELLED:
+        return None
+    _refuse_if_ended(job)
+    moment = now()
+    cancelled = job.changed(moment, status=JobStatus.CANCELLED, performance=None, claim=None, finished_at=moment)
+    line = LogLine(time=moment, message="Cancelled by the user", step=pipeline_of(job.request).cancelled_label)
+    return _Change(EventType.CANCELLED, cancelled, (line,))
+
+
+def _cancel_requested(job: Job) -> _Change:
+    _refuse_if_ended(job)
+    moment = now()
+    # Without a line: a worker that finds events in its way takes their lines for its own.
+    return _Change(EventType.PROGRESSED, job.changed(moment, cancel_requested_at=moment))
+
+
+def _refuse_if_ended(job: Job) -> None:
+    if job.status.is_final:
+        raise JobHasEnded(job, f"The job cannot be cancelled: it has already {_ENDED[job.status]}.")
 
 
 @dataclass

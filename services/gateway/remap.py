@@ -20,7 +20,7 @@ from services.gateway.datasets import find_dataset, forget_upload, inspect_uploa
 from services.gateway.downloads import send_file
 from services.gateway.json_bodies import read_json_object
 from services.gateway.limits import UploadLimit
-from services.gateway.owned_jobs import LogReader, cancel_job, find_job, submit_job
+from services.gateway.owned_jobs import LogReader, cancel_job, find_job, submit_job, with_its_end
 from services.gateway.parts import owner_of, parts_of
 from services.gateway.remap_views import (
     DatasetUploaded,
@@ -107,7 +107,7 @@ async def logs(request: web.Request) -> web.Response:
 async def result(request: web.Request) -> web.StreamResponse:
     parts = parts_of(request)
     recorded = await find_job(parts.view, _job_id(request), JobKind.CAPTURE, owner_of(request))
-    job = recorded.job
+    job = await with_its_end(parts.job_log, parts.view, recorded.job)
     if job.status is not JobStatus.COMPLETED:
         hint = f"it has {job.status}" if job.status is JobStatus.FAILED else f"its status is {job.status}"
         raise Refusal(HTTPStatus.CONFLICT, f"The job is not completed yet: {hint}.")

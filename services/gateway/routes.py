@@ -35,17 +35,28 @@ class JsonBody:
 
 @dataclass(frozen=True)
 class FormFile:
-    """A file of a form."""
+    """A file of a form; several of the same field where `count` says so."""
 
     field: str
     description: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class FormText:
+    """A text field of a form, which may be left out."""
+
+    field: str
+    description: str
+    default: str
 
 
 @dataclass(frozen=True)
 class FormBody:
-    """A multipart/form-data request body of files."""
+    """A multipart/form-data request body of files, and of texts beside them."""
 
     files: tuple[FormFile, ...]
+    texts: tuple[FormText, ...] = ()
 
 
 @dataclass(frozen=True)

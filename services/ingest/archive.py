@@ -1,7 +1,8 @@
 """What a capture's ZIP holds, and whether it is safe to unpack.
 
 `inspect_archive` reads the ZIP's directory only (a few ranged reads when the file lies in an object store); `extract`
-unpacks what the inspection listed and nothing else. Source of the format: PKWARE APPNOTE.TXT 6.3.
+unpacks what the inspection listed and nothing else. `checked_entries` and `read_checked` are the same for ZIPs of any
+content. Source of the format: PKWARE APPNOTE.TXT 6.3.
 """
 
 import stat
@@ -72,7 +73,14 @@ def inspect_archive(file: BinaryIO, limits: ArchiveLimits | None = None) -> Insp
     Raises UserError: INVALID_ARCHIVE (no ZIP, truncated, unsupported compression), UNSAFE_ARCHIVE (names that leave
     the folder, links, encryption, duplicates, bombs, overlaps), MISSING_FILE, INVALID_CAPTURE (several captures).
     """
-    limits = limits or ArchiveLimits()
+    return _find_capture(checked_entries(file, limits or ArchiveLimits()))
+
+
+def checked_entries(file: BinaryIO, limits: ArchiveLimits) -> list[zipfile.ZipInfo]:
+    """The entries of a ZIP that are safe to unpack, without folders and what systems leave in ZIPs.
+
+    Raises UserError INVALID_ARCHIVE or UNSAFE_ARCHIVE, as `inspect_archive` does.
+    """
     directory_start = _check_directory_size(file, limits)
     entries = _read_directory(file)
     for entry in entries:
@@ -80,7 +88,7 @@ def inspect_archive(file: BinaryIO, limits: ArchiveLimits | None = None) -> Insp
         _check_kind(entry)
         _check_size(entry, limits)
     _check_together(entries, directory_start, limits)
-    return _find_capture([entry for entry in entries if not _is_junk(entry)])
+    return [entry for entry in entries if not _is_junk(entry)]
 
 
 def extract(file: BinaryIO, inspection: Inspection, out_dir: Path, names: Iterable[str] | None = None) -> None:
@@ -99,13 +107,18 @@ def extract(file: BinaryIO, inspection: Inspection, out_dir: Path, names: Iterab
 
 def read_entry(archive: zipfile.ZipFile, inspection: Inspection, name: str) -> bytes:
     """One wanted entry in memory; raises as `extract` does."""
+    return read_checked(archive, inspection.root + name, inspection.sizes_bytes[name], name)
+
+
+def read_checked(archive: zipfile.ZipFile, entry_name: str, declared_bytes: int, name: str) -> bytes:
+    """An entry in memory, which `name` stands for in what is said of it; raises as `extract` does."""
     try:
-        with archive.open(inspection.root + name) as entry:
-            data = entry.read(inspection.sizes_bytes[name] + 1)
+        with archive.open(entry_name) as entry:
+            data = entry.read(declared_bytes + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise _damaged(name, error) from error
-    if len(data) != inspection.sizes_bytes[name]:
-        raise _wrong_size(name, inspection.sizes_bytes[name])
+    if len(data) != declared_bytes:
+        raise _wrong_size(name, declared_bytes)
     return data
 
 

@@ -31,7 +31,8 @@ _LEAST_RANGE = 1e-3
 
 @dataclass(frozen=True)
 class SeenView:
-    """One depth render, upright. pose (4, 4): camera_from_world. focal (2,): along x and y, times the guess's focal length. share (h, w) float32: 0 = nearest value, 1 = farthest, carried on
+    """One depth render, upright. pose (4, 4): camera_from_world. focal (2,): along x and y, times the guess's focal length.
+    share (h, w) float32: 0 = nearest value, 1 = farthest, carried on
     into the background. beside (h, w) float32: pixels to the silhouette, 0 within. place (n, 2) float64: where samples are, from the
     principal point, over the focal length; sample (n,): their share. low, high: the smallest and largest stored
     value. middle (2,): the principal point, in pixels of `share`."""
@@ -56,7 +57,76 @@ class SeenView:
         return np.asarray(np.array(edges) / width / np.tile(self.focal, 2), np.float64)
 
 
-Scene = tuple[SeenView, ...]
+@dataclass(frozen=True)
+class _Crossings:
+    """Samples of views in the pictures of other views: n rows, one for each sample and other view.
+
+    source, target (n,) int64: the view that took the sample, and the one that looks at it. share (n,): the sample's. Its place in
+    the target's camera is depth * (across / focal length + forward) + origin, each (3, n).
+    """
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    share: Floats
+    across: Floats
+    forward: Floats
+    origin: Floats
+
+    def only(self, rows: NDArray[np.int64]) -> "_Crossings":
+        return _Crossings(
+            self.source[rows],
+            self.target[rows],
+            self.share[rows],
+            self.across[:, rows],
+            self.forward[:, rows],
+            self.origin[:, rows],
+        )
+
+
+class Scene:
+    """Views that look at one object, and what each of them sees of the others' samples. `focals`: lowest and highest focal length
+    that is possible, in picture widths."""
+
+    def __init__(self, views: tuple[SeenView, ...], focals: tuple[float, float] = (0.1, 100.0)) -> None:
+        self.views = views
+        self.log_focals = (float(np.log(focals[0])), float(np.log(focals[1])))
+        self.focal = np.stack([view.focal for view in views])
+        self.middle = np.stack([view.middle for view in views])
+        shapes = np.array([view.beside.shape for view in views], np.int64)
+        self.height, self.width = shapes.T
+        self.start = np.cumsum(shapes.prod(axis=1)) - shapes.prod(axis=1)
+        self.share = np.concatenate([view.share.ravel() for view in views])
+        self.beside = np.concatenate([view.beside.ravel() for view in views])
+        pairs = [_crossing(views, i, j) for i, j in itertools.permutations(range(len(views)), 2)]
+        self.crossings = _Crossings(
+            np.concatenate([pair.source for pair in pairs]),
+            np.concatenate([pair.target for pair in pairs]),
+            np.concatenate([pair.share for pair in pairs]),
+            np.concatenate([pair.across for pair in pairs], axis=1),
+            np.concatenate([pair.forward for pair in pairs], axis=1),
+            np.concatenate([pair.origin for pair in pairs], axis=1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def rows_with(self, view: int) -> NDArray[np.int64]:
+        """Which rows are of samples that `view` took, or looks at."""
+        return np.flatnonzero((self.crossings.source == view) | (self.crossings.target == view))
+
+
+def _crossing(views: tuple[SeenView, ...], source: int, target: int) -> _Crossings:
+    taken, seen = views[source], views[target]
+    target_from_source = seen.pose @ np.linalg.inv(taken.pose)
+    rotation, count = target_from_source[:3, :3], len(taken.sample)
+    return _Crossings(
+        np.full(count, source),
+        np.full(count, target),
+        taken.sample,
+        np.asarray(rotation[:, :2] @ taken.place.T, np.float64),
+        np.repeat(rotation[:, 2:], count, axis=1),
+        np.repeat(target_from_source[:3, 3:], count, axis=1),
+    )
 
 
 @dataclass(frozen=True)
@@ -155,9 +225,9 @@ def first_guess(scene: Scene, focal: float) -> Guess:
 
 def first_scale(scene: Scene, index: int) -> Floats:
     """The two values of a view's depth scale, from how far the others' silhouettes reach along its axis."""
-    axis = scene[index].pose[2, :3]
+    axis = scene.views[index].pose[2, :3]
     near, far = [], []
-    for view in scene:
+    for view in scene.views:
         local = view.pose[:3, :3] @ axis
         if abs(local[2]) > 0.5:
             continue
@@ -172,7 +242,7 @@ def first_scale(scene: Scene, index: int) -> Floats:
 
 def cost(scene: Scene, guess: Guess, sigma: float = 0.01, only: int | None = None) -> float:
     """Mean squared bounded deviation, 0 to 1, at the given scale (in picture widths); `only` as for `optimised`."""
-    return _bounded(*_deviations(scene, guess.values, sigma, only))
+    return _bounded(*_deviations(scene, _crossings(scene, only), guess.values, sigma))
 
 
 def optimised(
@@ -188,17 +258,18 @@ def optimised(
 
     With `only`, what counts is the agreement of that view with the others.
     """
-    values = guess.values.copy()
+    values, crossings = guess.values.copy(), _crossings(scene, only)
+    concerned = [_concerned(crossings, int(index)) for index in free]
     for sigma in sigmas:
         damping = 1e-4
-        deviation, bound = _deviations(scene, values, sigma, only)
+        deviation, bound = _deviations(scene, crossings, values, sigma)
         best = _bounded(deviation, bound)
         for _ in range(rounds):
-            jacobian = np.empty((len(deviation), len(free)))
-            for column, index in enumerate(free):
+            jacobian = np.zeros((len(deviation), len(free)))
+            for column, (index, (rows, part)) in enumerate(zip(free, concerned, strict=True)):
                 moved = values.copy()
                 moved[index] += _STEP
-                jacobian[:, column] = (_deviations(scene, moved, sigma, only)[0] - deviation) / _STEP
+                jacobian[rows, column] = (_deviations(scene, part, moved, sigma)[0] - deviation[rows]) / _STEP
             weight = 1 / (1 + (deviation / bound) ** 2) ** 2
             normal = jacobian.T @ (jacobian * weight[:, None])
             gradient = jacobian.T @ (weight * deviation)
@@ -207,7 +278,9 @@ def optimised(
                 scaled = normal + damping * np.diag(np.diag(normal) + 1e-9)
                 tried = values.copy()
                 tried[free] += np.clip(-np.linalg.solve(scaled, gradient), -0.2, 0.2)
-                there, there_bound = _deviations(scene, tried, sigma, only)
+                if free[0] == 0:
+                    tried[0] = np.clip(tried[0], *scene.log_focals)
+                there, there_bound = _deviations(scene, crossings, tried, sigma)
                 now = _bounded(there, there_bound)
                 if now < best:
                     values, deviation, bound, best, damping = tried, there, there_bound, now, damping * 0.2
@@ -216,6 +289,19 @@ def optimised(
             if best > before * (1 - 1e-5):
                 break
     return Guess(values)
+
+
+def _crossings(scene: Scene, only: int | None) -> _Crossings:
+    return scene.crossings if only is None else scene.crossings.only(scene.rows_with(only))
+
+
+def _concerned(crossings: _Crossings, index: int) -> tuple[NDArray[np.int64], _Crossings]:
+    """The rows that depend on value `index` of a guess: all of them on the focal length, else those with its view."""
+    if index == 0:
+        return np.arange(len(crossings.share)), crossings
+    view = (index - 1) // 2
+    rows = np.flatnonzero((crossings.source == view) | (crossings.target == view))
+    return rows, crossings.only(rows)
 
 
 def other_ranges(scene: Scene, guess: Guess, sigma: float) -> Guess:
@@ -260,57 +346,45 @@ def _bounded(deviation: Floats, bound: Floats) -> float:
     return float(np.mean(deviation**2 / (1 + (deviation / bound) ** 2)))
 
 
-def _deviations(scene: Scene, values: Floats, sigma: float, only: int | None) -> tuple[Floats, Floats]:
-    """Deviations and their bounds, one for each sample and other view; all of them, or of pairs with view `only`."""
-    guess = Guess(values)
-    worlds = [_world_points(view, guess, i) for i, view in enumerate(scene)]
-    found = [
-        _pair(world, other, guess, j, sigma)
-        for i, world in enumerate(worlds)
-        for j, other in enumerate(scene)
-        if i != j and (only is None or only in (i, j))
-    ]
-    return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
-
-
-def _world_points(view: SeenView, guess: Guess, index: int) -> Floats:
-    depth = guess.near(index) + guess.extent(index) * view.sample
-    local = np.empty((len(depth), 3))
-    local[:, :2] = view.place * (depth / guess.focal)[:, None]
-    local[:, 2] = depth
-    return (local - view.pose[:3, 3]) @ view.pose[:3, :3]
-
-
-def _pair(world: Floats, view: SeenView, guess: Guess, index: int, sigma: float) -> tuple[Floats, Floats]:
-    local = world @ view.pose[:3, :3].T + view.pose[:3, 3]
-    depth = np.maximum(local[:, 2], 1e-3)
-    height, width = view.beside.shape
+def _deviations(scene: Scene, crossings: _Crossings, values: Floats, sigma: float) -> tuple[Floats, Floats]:
+    """Deviations (n,) and their bounds (n,)."""
+    guess, target = Guess(values), crossings.target
+    views = range(len(scene))
+    near, extent = np.array([guess.near(i) for i in views]), np.array([guess.extent(i) for i in views])
+    taken_depth = near[crossings.source] + extent[crossings.source] * crossings.share
+    across, down, depth = taken_depth * (crossings.across / guess.focal + crossings.forward) + crossings.origin
+    depth = np.maximum(depth, 1e-3)
+    width, height = scene.width[target], scene.height[target]
     scale = guess.focal * width / depth
-    x = local[:, 0] * scale * view.focal[0] + view.middle[0] - 0.5
-    y = local[:, 1] * scale * view.focal[1] + view.middle[1] - 0.5
-    share, beside = _looked_up(view, x, y)
+    x = across * scale * scene.focal[target, 0] + scene.middle[target, 0] - 0.5
+    y = down * scale * scene.focal[target, 1] + scene.middle[target, 1] - 0.5
+    share, beside = _looked_up(scene, target, x, y)
     off = np.maximum(np.maximum(-x, x - width), np.maximum(-y, y - height))
-    beside = np.maximum(np.maximum(beside - 0.5, off), 0) * depth / (guess.focal * width)
-    gap = guess.near(index) + guess.extent(index) * share - depth
+    beside = np.maximum(np.maximum(beside - 0.5, off), 0) / scale
+    gap = near[target] + extent[target] * share - depth
     # In picture widths: in world units the guess with the smallest object would be the best.
     unit = sigma * ASSUMED_DISTANCE / guess.focal
     hidden = (gap < 0) & (beside == 0)
     # As steep as being in front where the points are nearly on the surface, or the best guess would hide everything a little.
-    deviation = np.where(hidden, gap / unit, np.hypot(np.maximum(gap, 0), beside) / unit)
+    deviation = np.where(hidden, gap, np.hypot(np.maximum(gap, 0), beside)) / unit
     return deviation, np.where(hidden, _HIDDEN, 1.0)
 
 
-def _looked_up(view: SeenView, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Share and distance beside at pixels; OpenCV's remap rounds to 1/32 pixel, which would drown the derivatives."""
-    height, width = view.beside.shape
-    x, y = np.clip(x, 0, width - 1.001), np.clip(y, 0, height - 1.001)
+def _looked_up(scene: Scene, view: NDArray[np.int64], x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Share and distance beside at pixels of views; OpenCV's remap rounds to 1/32 pixel, which would drown the derivatives."""
+    width = scene.width[view]
+    x, y = np.clip(x, 0, width - 1.001), np.clip(y, 0, scene.height[view] - 1.001)
     column, row = x.astype(np.int64), y.astype(np.int64)
     right, down = x - column, y - row
-    at = row * width + column
-    weights = ((1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down)
+    at = scene.start[view] + row * width + column
     share, beside = np.zeros(len(x)), np.zeros(len(x))
-    flat_share, flat_beside = view.share.ravel(), view.beside.ravel()
-    for weight, offset in zip(weights, (0, 1, width, width + 1), strict=True):
-        share += weight * flat_share[at + offset]
-        beside += weight * flat_beside[at + offset]
+    corners = (
+        (at, (1 - right) * (1 - down)),
+        (at + 1, right * (1 - down)),
+        (at + width, (1 - right) * down),
+        (at + width + 1, right * down),
+    )
+    for index, weight in corners:
+        share += weight * scene.share[index]
+        beside += weight * scene.beside[index]
     return share, beside

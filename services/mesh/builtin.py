@@ -1,5 +1,7 @@
 """The built-in reconstruction: fused depth, unfolded and textured. Needs no GPU and no weights."""
 
+import math
+
 import numpy as np
 
 from contracts.progress import Reporter
@@ -9,8 +11,10 @@ from services.mesh.surface import Surface
 from services.mesh.texture import ColourView
 
 NAME = "builtin-depth-fusion"
-_TEXELS_PER_PIXEL = 1.5
+_TEXELS_PER_PIXEL = 1.25
 """Along each axis: enough that the texture loses nothing of the pictures."""
+_TEXTURE_STEP_PX = 256
+"""Sides are a multiple of it: eight levels of a mipmap halve exactly, and a power of two can cost four times the memory."""
 _SMALLEST_TEXTURE_PX, _LARGEST_TEXTURE_PX = 512, 4096
 
 
@@ -56,7 +60,7 @@ def tolerance_of(views: tuple[ColourView, ...]) -> float:
 
 
 def texture_size(surface: Surface, views: tuple[ColourView, ...]) -> int:
-    """Side of the texture in texels, a power of two, for the surface's area and the pictures' resolution."""
+    """Side of the texture in texels for the surface's area and the pictures' resolution."""
     area = float(np.linalg.norm(surface.face_normals(), axis=1).sum()) / 2
     pixels = []
     for view in views:
@@ -64,5 +68,5 @@ def texture_size(surface: Surface, views: tuple[ColourView, ...]) -> int:
         pixels.append(float(np.median(view.range_view.pixel_size()[view.range_view.covered])) * ratio)
     # Charts fill about two thirds of a texture.
     wanted = np.sqrt(1.5 * area) / float(np.median(pixels)) * _TEXELS_PER_PIXEL
-    side = 2 ** int(np.ceil(np.log2(max(wanted, 1)) - 0.25))
+    side = _TEXTURE_STEP_PX * math.ceil(wanted / _TEXTURE_STEP_PX)
     return int(np.clip(side, _SMALLEST_TEXTURE_PX, _LARGEST_TEXTURE_PX))

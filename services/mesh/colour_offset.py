@@ -11,23 +11,35 @@ _MOST = 0.03
 """Shifts of more than this, in picture widths, are no shifts."""
 _DIFFERS = 0.04
 _SETTLED_PX = 0.03
+_LEAST_PX = 50
 Mask = NDArray[np.float64]
 
 
-def colour_shift(views: SixViews, backgrounds: tuple[int, ...]) -> tuple[float, float]:
+Shift = tuple[float, float]
+
+
+def colour_shift(views: SixViews, backgrounds: tuple[int, ...]) -> Shift:
     """Shift (x, y) of the pictures against the depth renders, in picture widths: the median of what upright views say."""
-    shifts = []
+    return common_shift(view_shifts(views, backgrounds))
+
+
+def view_shifts(views: SixViews, backgrounds: tuple[int, ...]) -> tuple[Shift | None, ...]:
+    """What each view says; None where outlines say nothing."""
+    shifts: list[Shift | None] = []
     for colour, alpha, depth, background in zip(views.colours, views.alphas, views.depths, backgrounds, strict=True):
         seen = _resized((depth != background).astype(np.float64))
         outline = _resized(_object(colour, alpha))
-        if min(seen.sum(), outline.sum()) < 50:
-            continue
-        shift = _shift(seen, outline)
-        if shift is not None:
-            shifts.append(shift)
-    if not shifts:
+        enough = min(seen.sum(), outline.sum()) >= _LEAST_PX
+        shifts.append(_shift(seen, outline) if enough else None)
+    return tuple(shifts)
+
+
+def common_shift(shifts: tuple[Shift | None, ...]) -> Shift:
+    """The median; none at all if it is too far for a shift."""
+    said = [shift for shift in shifts if shift is not None]
+    if not said:
         return 0.0, 0.0
-    x, y = np.median(np.array(shifts), axis=0).tolist()
+    x, y = np.median(np.array(said), axis=0).tolist()
     return (x, y) if max(abs(x), abs(y)) < _MOST else (0.0, 0.0)
 
 

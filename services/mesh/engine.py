@@ -10,11 +10,15 @@ from services.mesh.texture import ColourView
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A mesh in the frame of the cameras it was made with."""
+    """A mesh in the frame of the cameras it was made with.
+
+    views: with these cameras, where the engine has improved on those it was given; the mesh is measured and shown under them.
+    """
 
     mesh: TexturedMesh
     closed: bool
     bodies: int
+    views: tuple[ColourView, ...] | None = None
 
 
 class Engine(Protocol):

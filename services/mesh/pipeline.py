@@ -1,20 +1,25 @@
 """From six checked views to everything an object job delivers: what the child process of a mesh worker runs.
 
-recovering_cameras → for each model: fusing_depth → cleaning_mesh → unwrapping_mesh → texturing_mesh → measuring_quality → exporting
+recovering_cameras → for each model: fusing_depth → cleaning_mesh → unwrapping_mesh → texturing_mesh (→ refining)
+→ measuring_quality → exporting
 """
 
 import gc
+import sys
 import time
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 
+from contracts.devices import Gpu
 from contracts.object_settings import ModelType, ObjectSettings
+from contracts.pipelines import model_step, models_of
 from contracts.progress import StageReporter
-from services.mesh import export, previews, quality, sighting
-from services.mesh.builtin import BuiltinEngine
-from services.mesh.engine import Engine, Reconstruction
+from services.mesh import engines, export, previews, quality, sighting
+from services.mesh.engine import Reconstruction
+from services.mesh.engines import Chosen, Otherwise
 from services.mesh.sighting import Sighting
+from services.mesh.texture import ColourView
 from services.mesh.views import read_views
 
 QUALITY_NAME, README_NAME = "quality.json", "README.txt"
@@ -44,68 +49,103 @@ class Arguments(BaseModel):
     settings: ObjectSettings
     views: Path
     out: Path
+    gpu: Gpu | None = None
+    otherwise: Otherwise = "builtin"
 
 
-def models_of(settings: ObjectSettings) -> tuple[ModelType, ...]:
-    """Which models run, in order; each has a folder of its name."""
-    if settings.model_type is ModelType.BOTH:
-        return (ModelType.RECONVIAGEN, ModelType.NVDIFFREC)
-    return (settings.model_type,)
+class ModelReporter:
+    """Passes on what is said while one model is computed; its steps get the model's name before their own."""
 
+    def __init__(self, report: StageReporter, model: ModelType) -> None:
+        self._report = report
+        self._model = model
 
-def engine_for(model: ModelType) -> Engine:
-    """What computes a model here. The only one so far does the work under either name, and says so."""
-    del model
-    return BuiltinEngine()
+    def step(self, name: str) -> None:
+        self._report.step(model_step(self._model, name))
+
+    def progress(self, done: int, total: int, operation: str | None = None) -> None:
+        self._report.progress(done, total, operation)
+
+    def log(self, message: str) -> None:
+        self._report.log(message)
+
+    def warn(self, message: str) -> None:
+        self._report.warn(message)
+
+    def finished(self, step: str) -> None:
+        self._report.finished(model_step(self._model, step))
 
 
 def run(arguments: dict[str, object], report: StageReporter) -> dict[str, JsonValue]:
     """Reconstruct, and write a folder for each model below `out`. Returns each model's status of quality.
 
-    Raises UserError if the views give no object.
+    A model's `exporting` is finished when its folder is complete. Raises UserError if the views give no object, GpuUnavailable
+    if a model's own engine cannot run and has to.
     """
     task = Arguments.model_validate(arguments)
-    began = time.monotonic()
+    models = models_of(task.settings.model_type)
+    # Before anything is computed, for what cannot run shall not be found out after minutes.
+    chosen = {model: engines.choose(model, task.gpu, task.otherwise) for model in models}
     report.step("recovering_cameras")
     views = read_views(task.views)
     seen = sighting.sight(views, task.settings.cameras, report)
     statuses: dict[str, JsonValue] = {}
-    for model in models_of(task.settings):
-        folder = task.out / model.value
-        folder.mkdir(parents=True, exist_ok=True)
-        engine = engine_for(model)
-        report.log(f"Model {model.value}: computed by {engine.name}")
-        made = engine.reconstruct(seen.views, report)
-        report.step("measuring_quality")
-        figures = quality.measure(made.mesh, seen.views)
-        report.step("exporting")
-        export.write(made.mesh, folder)
-        previews.write(made.mesh, tuple(view.camera for view in seen.views), folder, report)
-        summary = _summary(task, model, engine, seen, made, figures, time.monotonic() - began)
-        (folder / QUALITY_NAME).write_text(summary.model_dump_json(indent=2), encoding="utf-8")
-        report.log(summary.summary)
-        statuses[model.value] = summary.status
-        del made
-        gc.collect()
+    for model in models:
+        statuses[model.value] = _run_model(task, model, chosen[model], seen, ModelReporter(report, model))
+        _free_memory()
     (task.out / README_NAME).write_text(_README, encoding="utf-8")
     return {"statuses": statuses}
 
 
-def _summary(  # noqa: PLR0917
+def _run_model(
+    task: Arguments, model: ModelType, chosen: Chosen, seen: Sighting, report: StageReporter
+) -> quality.Status:
+    """One model's folder. Returns its status of quality."""
+    began = time.monotonic()
+    folder = task.out / model.value
+    folder.mkdir(parents=True, exist_ok=True)
+    report.step("fusing_depth")
+    if chosen.note is not None:
+        report.warn(chosen.note)
+    report.log(f"Model {model}: computed by {chosen.engine.name}")
+    made = chosen.engine.reconstruct(seen.views, report)
+    shown = made.views or seen.views
+    report.step("measuring_quality")
+    figures = quality.measure(made.mesh, shown)
+    report.step("exporting")
+    export.write(made.mesh, folder)
+    previews.write(made.mesh, tuple(view.camera for view in shown), folder, report)
+    found = _quality(task, model, chosen, seen, shown, made, figures, time.monotonic() - began)
+    (folder / QUALITY_NAME).write_text(found.model_dump_json(indent=2), encoding="utf-8")
+    report.log(f"Model {model}: {found.summary}")
+    report.finished("exporting")
+    return found.status
+
+
+def _free_memory() -> None:
+    """What a model has used, before the next one begins."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _quality(  # noqa: PLR0917
     task: Arguments,
     model: ModelType,
-    engine: Engine,
+    chosen: Chosen,
     seen: Sighting,
+    shown: tuple[ColourView, ...],
     made: Reconstruction,
     figures: tuple[quality.Metrics, ...],
     seconds: float,
 ) -> quality.Quality:
     metrics = quality.mean(figures)
-    height, width = seen.views[0].colour.shape[:2]
+    height, width = shown[0].colour.shape[:2]
     return quality.Quality(
         job_id=task.job_id,
         model=model.value,
-        engine=engine.name,
+        engine=chosen.engine.name,
         status=quality.status_of(metrics.psnr, metrics.ssim),
         summary=quality.summary_of(metrics),
         metrics=metrics,
@@ -125,4 +165,5 @@ def _summary(  # noqa: PLR0917
             image_resolution=(width, height),
             num_views=len(figures),
         ),
+        warnings=() if chosen.note is None else (chosen.note,),
     )

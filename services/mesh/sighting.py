@@ -14,6 +14,7 @@ from services.mesh.depth import DepthScale, RangeView, decode, range_view
 from services.mesh.quality import Rig
 from services.mesh.rig import Camera, given_cameras
 from services.mesh.texture import ColourView
+from services.mesh.turns import turned
 from services.mesh.views import Raw, SixViews
 
 Floats32 = NDArray[np.float32]
@@ -37,9 +38,9 @@ def sight(views: SixViews, given: GivenCameras | None, report: Reporter) -> Sigh
         rig = Rig(source="given", confidence=1.0, focal_px=cameras[0].fx_px)
         return Sighting(_coloured(views, ranges, (0.0, 0.0)), rig)
     found = recovery.recover(views, given, report)
-    turned = recovery.turned(views, found.turns)
-    ranges = _ranges(turned.depths, found.scales, found.cameras)
-    return Sighting(_coloured(turned, ranges, found.colour_shift), found.rig)
+    upright = turned(views, found.turns)
+    ranges = _ranges(upright.depths, found.scales, found.cameras)
+    return Sighting(_coloured(upright, ranges, found.colour_shift), found.rig)
 
 
 def given_scale(depth: MetricDepth | NearFarDepth, raw: Raw) -> DepthScale:

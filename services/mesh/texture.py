@@ -29,6 +29,10 @@ _FADE_PX = 8.0
 _ROUNDS = 3
 _FILL_NEIGHBOURS = 6
 _FILL_FROM = 60_000
+_FILL_CELL = 0.004
+"""Unseen places this near to each other, in parts of the object's size, are filled alike: nobody knows how they look."""
+_SUBTEXEL_BITS = 8
+_INSIDE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -80,17 +84,50 @@ def bake(unfolded: Unfolded, views: tuple[ColourView, ...], tolerance: float) ->
 
 
 def _texels(unfolded: Unfolded) -> _Texels:
-    """Texel centres within charts, found by looking at the flat charts from above."""
+    """Texel centres within charts."""
     side = unfolded.texture_px
-    flat = np.concatenate([unfolded.uv * side, np.zeros((len(unfolded.uv), 1))], axis=1)
-    x, y = np.meshgrid(np.arange(side) + 0.5, side - np.arange(side) - 0.5)
-    origins = np.stack([x.ravel(), y.ravel(), np.ones(side * side)], axis=1)
-    hits = Caster(flat, unfolded.faces).cast(origins, np.broadcast_to(np.array([0.0, 0.0, -1.0]), origins.shape))
-    index = np.flatnonzero(hits.face >= 0)
-    hits = type(hits)(hits.face[index], hits.weight[index], hits.depth[index])
-    normal = hits.mixed(unfolded.faces, unfolded.normals)
+    corners = np.stack([unfolded.uv[:, 0] * side, (1 - unfolded.uv[:, 1]) * side], axis=1)[unfolded.faces]
+    # Drawing fills texels that a triangle only touches: of the triangle drawn last and the one drawn first, the better one counts.
+    found = []
+    for order in (np.arange(len(corners)), np.arange(len(corners))[::-1]):
+        face = _drawn(corners, order, side).ravel()
+        index = np.flatnonzero(face >= 0)
+        found.append((face[index], _barycentric(corners, face[index], index, side)))
+    (last, last_weight), (first, first_weight) = found
+    within, within_first = last_weight.min(axis=1), first_weight.min(axis=1)
+    better = within_first > within
+    face, weight = np.where(better, first, last), np.where(better[:, None], first_weight, last_weight)
+    kept = np.flatnonzero(np.maximum(within, within_first) >= -_INSIDE)
+    face, weight = face[kept], weight[kept]
+    corner = unfolded.faces[face]
+    normal, point = np.zeros((len(kept), 3)), np.zeros((len(kept), 3))
+    for k in range(3):
+        point += weight[:, k, None] * unfolded.vertices[corner[:, k]]
+        normal += weight[:, k, None] * unfolded.normals[corner[:, k]]
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    return _Texels(index, hits.mixed(unfolded.faces, unfolded.vertices), normal)
+    return _Texels(index[kept], point, normal)
+
+
+def _drawn(corners: Floats, order: NDArray[np.int64], side: int) -> NDArray[np.int32]:
+    """Which face (side, side) was drawn last on each texel, -1 = none. corners (m, 3, 2) in texels."""
+    fixed = np.rint((corners - 0.5) * (1 << _SUBTEXEL_BITS)).astype(np.int32)
+    canvas = np.full((side, side), -1, np.int32)
+    for face in order.tolist():
+        cv2.fillConvexPoly(canvas, fixed[face], face, cv2.LINE_8, _SUBTEXEL_BITS)
+    return canvas
+
+
+def _barycentric(corners: Floats, face: NDArray[np.int32], index: NDArray[np.int64], side: int) -> Floats:
+    """Weights (n, 3) of the corners of faces (n,) at the centres of texels (n,)."""
+    a, along_b, along_c = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = along_b[:, 0] * along_c[:, 1] - along_b[:, 1] * along_c[:, 0]
+    area = np.where(np.abs(area) < 1e-12, np.inf, area)
+    x, y = index % side + 0.5 - a[face, 0], index // side + 0.5 - a[face, 1]
+    towards_b = np.stack([along_c[:, 1], -along_c[:, 0]], axis=1) / area[:, None]
+    towards_c = np.stack([-along_b[:, 1], along_b[:, 0]], axis=1) / area[:, None]
+    b = x * towards_b[face, 0] + y * towards_b[face, 1]
+    c = x * towards_c[face, 0] + y * towards_c[face, 1]
+    return np.stack([1 - b - c, b, c], axis=1)
 
 
 def _witness(texels: _Texels, view: ColourView, tolerance: float) -> _Witness:
@@ -118,12 +155,25 @@ def _fill(colour: Floats32, texels: _Texels, seen: NDArray[np.bool_]) -> None:
     if len(known) > _FILL_FROM:
         known = np.random.default_rng(0).permutation(known)[:_FILL_FROM]
     # Direction counts as distance, so that a thin sheet's sides do not take each other's colours.
-    reach = 0.1 * float(np.ptp(texels.point, axis=0).max())
-    feature = np.concatenate([texels.point, reach * texels.normal], axis=1)
-    distance, near = cKDTree(feature[known]).query(feature[~seen], k=_FILL_NEIGHBOURS, workers=-1)
+    size = float(np.ptp(texels.point, axis=0).max())
+    place, direction = texels.point[~seen], texels.normal[~seen]
+    cell = np.concatenate([np.rint(place / (_FILL_CELL * size)), np.rint(2 * direction)], axis=1).astype(np.int64)
+    _, first, member = np.unique(_packed(cell), return_index=True, return_inverse=True)
+    tree = cKDTree(np.concatenate([texels.point[known], 0.1 * size * texels.normal[known]], axis=1))
+    wanted = np.concatenate([place[first], 0.1 * size * direction[first]], axis=1)
+    distance, near = tree.query(wanted, k=_FILL_NEIGHBOURS, workers=-1)
     weight = 1 / (distance**2 + 1e-9)
     mixed = (colour[known][near] * weight[..., None]).sum(axis=1) / weight.sum(axis=1, keepdims=True)
-    colour[~seen] = mixed.astype(np.float32)
+    colour[~seen] = mixed[member].astype(np.float32)
+
+
+def _packed(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number (n,) for each different row of small numbers (n, k)."""
+    packed = np.zeros(len(rows), np.int64)
+    for column in rows.T:
+        low = int(column.min())
+        packed = packed * (int(column.max()) - low + 1) + column - low
+    return packed
 
 
 class _Gutter:

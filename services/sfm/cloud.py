@@ -79,8 +79,10 @@ class PointCloud:
         return len(self.points_m)
 
 
-def write_ply(path: Path, cloud: PointCloud) -> None:
-    """Binary little-endian PLY: x y z nx ny nz float, red green blue uchar."""
+def write_ply(
+    path: Path, cloud: PointCloud, comment: str = "metres, right-handed, +y up, in the frame of sparse/0"
+) -> None:
+    """Binary little-endian PLY: x y z nx ny nz float, red green blue uchar. `comment` says in what units and axes."""
     fields = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
     rows = np.empty(len(cloud), dtype=[*fields, ("red", "u1"), ("green", "u1"), ("blue", "u1")])
     for axis, name in enumerate("xyz"):
@@ -88,7 +90,6 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
         rows[f"n{name}"] = cloud.normals[:, axis]
     for channel, name in enumerate(("red", "green", "blue")):
         rows[name] = cloud.colours[:, channel]
-    comment = "metres, right-handed, +y up, in the frame of sparse/0"
     PlyData([PlyElement.describe(rows, "vertex")], byte_order="<", comments=[comment]).write(str(path))
 
 
@@ -112,7 +113,7 @@ class _View:
 
 
 @dataclass(frozen=True)
-class _Readings:
+class Readings:
     """points_m, normals (n, 3) float64 in the world; colours (n, 3) float32, 0 to 255; weights (n,) float64, in 1/m²."""
 
     points_m: Floats
@@ -156,7 +157,7 @@ def trustworthy(depth_m: Floats) -> Bools:
     return np.asarray(surrounded & ~edge)
 
 
-def _normals(points: Floats) -> Floats:
+def grid_normals(points: Floats) -> Floats:
     """Unit normals (h, w, 3) of a grid of points (h, w, 3) in the camera's frame, towards the camera."""
     smooth = cv2.blur(points, (3, 3), borderType=cv2.BORDER_REPLICATE)
     down, right = np.gradient(smooth, axis=(0, 1))
@@ -165,7 +166,7 @@ def _normals(points: Floats) -> Floats:
     return np.asarray(np.where((normals * points).sum(-1, keepdims=True) > 0, -normals, normals))
 
 
-def _read_view(capture_dir: Path, view: _View, confidence: int) -> _Readings | None:
+def _read_view(capture_dir: Path, view: _View, confidence: int) -> Readings | None:
     raw = cv2.imread(str(capture_dir / "depth" / view.name), cv2.IMREAD_UNCHANGED)
     picture = cv2.imread(str(capture_dir / "matching" / view.name), cv2.IMREAD_COLOR)
     if raw is None or picture is None:
@@ -176,13 +177,13 @@ def _read_view(capture_dir: Path, view: _View, confidence: int) -> _Readings | N
     if sure is not None and sure.shape == depth.shape:
         good &= np.asarray(sure) >= confidence
     points = np.concatenate([view.rays, np.ones((*depth.shape, 1))], axis=-1) * depth[..., None]
-    normals = _normals(np.nan_to_num(points))
+    normals = grid_normals(np.nan_to_num(points))
     distance = np.maximum(np.linalg.norm(points, axis=-1), 1e-9)
     incidence = -(normals * points).sum(-1) / distance
     good &= incidence > _MIN_INCIDENCE
     colours = cv2.resize(picture, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_AREA)[..., ::-1]
     rotation, translation = view.world_from_camera[:, :3], view.world_from_camera[:, 3]
-    return _Readings(
+    return Readings(
         points_m=points[good] @ rotation.T + translation,
         normals=normals[good] @ rotation.T,
         colours=colours[good].astype(np.float32),
@@ -205,7 +206,7 @@ class VoxelCloud:
         self._waiting: list[tuple[Keys, Floats32]] = []
         self._waiting_rows = 0
 
-    def add(self, readings: _Readings) -> None:
+    def add(self, readings: Readings) -> None:
         cell = np.floor(readings.points_m / self.voxel_m).astype(np.int64)
         inside = (np.abs(cell) < _KEY_HALF - 1).all(1)
         cell = cell[inside]
@@ -239,11 +240,11 @@ class VoxelCloud:
         self.voxel_m *= 2
         self._keys, self._rows = _reduced(_keys_of(cell >> 1), self._rows)
 
-    def result(self) -> tuple[PointCloud, int]:
-        """The cloud in the order of its voxels, and how many specks were left out of it."""
+    def result(self, least_readings: int = _SPECK_READINGS) -> tuple[PointCloud, int]:
+        """The cloud in the order of its voxels, and how many specks, with fewer readings around, were left out of it."""
         self._merge()
         cell = _cells_of(self._keys)
-        supported = _supported(cell, self._rows[:, 10])
+        supported = _supported(cell, self._rows[:, 10], least_readings)
         cell, rows = cell[supported], self._rows[supported]
         weight = rows[:, :1]
         normals = rows[:, 7:10] / np.maximum(np.linalg.norm(rows[:, 7:10], axis=1, keepdims=True), 1e-12)
@@ -275,7 +276,7 @@ def _reduced(keys: Keys, rows: Floats32) -> tuple[Keys, Floats32]:
     return ordered[starts], np.add.reduceat(rows[order], starts, axis=0)
 
 
-def _supported(cell: NDArray[np.int64], readings: Floats32) -> Bools:
+def _supported(cell: NDArray[np.int64], readings: Floats32, least: int) -> Bools:
     """Which voxels (n, 3) have enough readings within the 3 x 3 x 3 cells of four voxels around them."""
     if not len(cell):
         return np.zeros(0, np.bool_)
@@ -288,7 +289,7 @@ def _supported(cell: NDArray[np.int64], readings: Floats32) -> Bools:
         neighbours = _keys_of(_cells_of(cells) + step)
         place = np.minimum(np.searchsorted(cells, neighbours), len(cells) - 1)
         around += np.where(cells[place] == neighbours, count[place], 0)
-    return np.asarray(around[which] >= _SPECK_READINGS)
+    return np.asarray(around[which] >= least)
 
 
 def choose_frames(manifest: CaptureManifest, registered: set[str], subsample: int) -> tuple[CapturedFrame, ...]:

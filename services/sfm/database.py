@@ -5,7 +5,7 @@ release each other's POSIX locks when they close it, and the write-ahead log is 
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,19 +144,24 @@ def create(path: Path, capture: CaptureManifest, model: CameraModel) -> dict[str
     priors = {frame.name: frame.pose.position_m for frame in capture.frames}
     with pycolmap.Database.open(path) as db, pycolmap.DatabaseTransaction(db):
         for group in group_cameras(capture.frames, width, height):
-            shared = camera(group.intrinsics, model, width, height)
-            shared.camera_id = db.write_camera(shared)
-            rig = pycolmap.Rig()
-            rig.add_ref_sensor(shared.sensor_id)
-            rig_id = db.write_rig(rig)
-            for name in group.names:
-                image = pycolmap.Image(name=name, camera_id=shared.camera_id)
-                image.image_id = place[name]
-                _write_image(db, image, rig_id, priors[name])
+            ids = {place[name]: name for name in group.names}
+            for image in write_camera(db, camera(group.intrinsics, model, width, height), ids):
+                _write_prior(db, image, priors[image.name])
     return place
 
 
-def _write_image(db: pycolmap.Database, image: pycolmap.Image, rig_id: int, position_m: Sequence[float]) -> None:
+def write_camera(db: pycolmap.Database, shared: pycolmap.Camera, names: Mapping[int, str]) -> list[pycolmap.Image]:
+    """Write a camera, its trivial rig, and its pictures with their frames; `names` of the pictures by their ids."""
+    shared.camera_id = db.write_camera(shared)
+    rig = pycolmap.Rig()
+    rig.add_ref_sensor(shared.sensor_id)
+    rig_id = db.write_rig(rig)
+    return [_write_image(db, image_id, name, shared.camera_id, rig_id) for image_id, name in names.items()]
+
+
+def _write_image(db: pycolmap.Database, image_id: int, name: str, camera_id: int, rig_id: int) -> pycolmap.Image:
+    image = pycolmap.Image(name=name, camera_id=camera_id)
+    image.image_id = image_id
     db.write_image(image, use_image_id=True)
     frame = pycolmap.Frame()
     frame.frame_id = image.image_id
@@ -165,6 +170,10 @@ def _write_image(db: pycolmap.Database, image: pycolmap.Image, rig_id: int, posi
     db.write_frame(frame, use_frame_id=True)
     image.frame_id = frame.frame_id
     db.update_image(image)
+    return image
+
+
+def _write_prior(db: pycolmap.Database, image: pycolmap.Image, position_m: Sequence[float]) -> None:
     prior = pycolmap.PosePrior(
         position=np.array(position_m, np.float64),
         position_covariance=np.eye(3) * POSITION_SIGMA_M**2,

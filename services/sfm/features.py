@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 
-from contracts.capture_settings import CaptureSettings
+from contracts.capture_settings import CaptureSettings, FeatureType
 from contracts.captures import CaptureManifest
 from contracts.errors import ErrorCode, UserError
 from contracts.progress import Reporter
 from services.sfm import database, hloc_files
 from services.sfm.captured import read_manifest
 from services.sfm.hloc_files import FEATURES_NAME, Features
+from services.sfm.learned.equipment import BUILT_IN, Equipment
 from services.sfm.resolution import Resolution, resolve
 
 __all__ = ["Resolution", "main", "resolve"]
@@ -49,13 +50,34 @@ def _limited(conf: CaptureSettings, rows: np.ndarray, descriptors: np.ndarray) -
     return rows[kept], descriptors[kept]
 
 
+def read_rows(db: pycolmap.Database, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (n, 6) float32 and descriptors (n, 128) uint8 of a picture, as pycolmap's SIFT wrote them.
+
+    COLMAP's rows are x, y and the affine shape a11, a12, a21, a22.
+    """
+    rows = np.asarray(db.read_keypoints(image_id), np.float32)
+    if len(rows) == 0:
+        return np.zeros((0, 6), np.float32), np.zeros((0, 128), np.uint8)
+    return rows, np.asarray(db.read_descriptors(image_id).data, np.uint8)
+
+
+def features_of(rows: np.ndarray, descriptors: np.ndarray, size_px: tuple[int, int]) -> Features:
+    """From COLMAP's rows (n, 6) and descriptors (n, 128) uint8. Scores are scales: what COLMAP ranks by."""
+    scales = np.hypot(rows[:, 2], rows[:, 4])
+    return Features(
+        keypoints_px=rows[:, :2],
+        descriptors=(descriptors.astype(np.float32) / DESCRIPTOR_UNIT).astype(np.float16),
+        scores=scales,
+        size_px=size_px,
+        scales_px=scales,
+        orientations_rad=np.arctan2(rows[:, 4], rows[:, 2]),
+    )
+
+
 def _extracted(
     conf: CaptureSettings, path: Path, ids: dict[str, int], size_px: tuple[int, int]
 ) -> Iterator[tuple[str, Features]]:
-    """What pycolmap wrote into the database, picture by picture.
-
-    COLMAP's rows are x, y and the affine shape a11, a12, a21, a22. Scores are scales: what COLMAP ranks by.
-    """
+    """What pycolmap wrote into the database, picture by picture."""
     with pycolmap.Database.open(path) as db:
         for name, image_id in ids.items():
             if not db.exists_keypoints(image_id):
@@ -63,23 +85,7 @@ def _extracted(
                     ErrorCode.INVALID_IMAGE,
                     f"Picture {name} could not be read. Record it again, or upload the capture once more.",
                 )
-            rows = np.asarray(db.read_keypoints(image_id), np.float32)
-            descriptors = np.asarray(db.read_descriptors(image_id).data, np.uint8)
-            if len(rows) == 0:
-                rows, descriptors = np.zeros((0, 6), np.float32), np.zeros((0, 128), np.uint8)
-            rows, descriptors = _limited(conf, rows, descriptors)
-            scales = np.hypot(rows[:, 2], rows[:, 4])
-            yield (
-                name,
-                Features(
-                    keypoints_px=rows[:, :2],
-                    descriptors=(descriptors.astype(np.float32) / DESCRIPTOR_UNIT).astype(np.float16),
-                    scores=scales,
-                    size_px=size_px,
-                    scales_px=scales,
-                    orientations_rad=np.arctan2(rows[:, 4], rows[:, 2]),
-                ),
-            )
+            yield name, features_of(*_limited(conf, *read_rows(db, image_id)), size_px)
 
 
 def _extract_sift(
@@ -97,28 +103,55 @@ def _extract_sift(
     return ids
 
 
-def main(conf: CaptureSettings, capture_dir: Path, out_dir: Path, report: Reporter) -> None:
+def _sift(
+    conf: CaptureSettings, capture: CaptureManifest, pictures: Path, scratch: Path, report: Reporter
+) -> Iterator[tuple[str, Features]]:
+    ids = _extract_sift(conf, capture, pictures, scratch, report)
+    yield from _extracted(conf, scratch, ids, (capture.source.width_px, capture.source.height_px))
+    database.remove(scratch)
+
+
+def _learned(
+    conf: CaptureSettings, names: list[str], pictures: Path, equipment: Equipment, report: Reporter
+) -> Iterator[tuple[str, Features]]:
+    # torch takes seconds to import, and most jobs do without it.
+    from services.sfm.learned.build import build_extractor  # noqa: PLC0415
+    from services.sfm.learned.compute import best_compute  # noqa: PLC0415
+    from services.sfm.learned.extraction import extracted  # noqa: PLC0415
+
+    compute = best_compute(conf.num_threads)
+    extractor = build_extractor(conf.feature_type, equipment.files, conf.max_keypoints, compute)
+    for done, found in enumerate(extracted(pictures, names, extractor, compute), start=1):
+        yield found
+        report.progress(done, len(names), "Extracting features")
+
+
+def main(
+    conf: CaptureSettings, capture_dir: Path, out_dir: Path, report: Reporter, equipment: Equipment = BUILT_IN
+) -> None:
     """Extract features from `matching/*.png`; writes `out_dir/features.h5`.
 
     Warns where other features are used than were asked for. Raises UserError(FEATURES_UNAVAILABLE) where that is
     refused, and UserError(INVALID_IMAGE) for a picture that cannot be read.
     """
-    for warning in resolve(conf).feature_warnings:
+    resolution = resolve(conf, equipment)
+    for warning in resolution.feature_warnings:
         report.warn(warning)
     capture = read_manifest(capture_dir)
-    scratch = out_dir / "features.db"
     out_dir.mkdir(parents=True, exist_ok=True)
-    ids = _extract_sift(conf, capture, capture_dir / "matching", scratch, report)
+    pictures = capture_dir / "matching"
+    if resolution.used_features is FeatureType.SIFT:
+        features = _sift(conf, capture, pictures, out_dir / "features.db", report)
+    else:
+        features = _learned(conf, [frame.name for frame in capture.frames], pictures, equipment, report)
     counts: dict[str, int] = {}
 
     def counted() -> Iterator[tuple[str, Features]]:
-        size = (capture.source.width_px, capture.source.height_px)
-        for name, found in _extracted(conf, scratch, ids, size):
+        for name, found in features:
             counts[name] = len(found.keypoints_px)
             yield name, found
 
     hloc_files.write_features(out_dir / FEATURES_NAME, counted())
-    database.remove(scratch)
     _tell(counts, report)
 
 

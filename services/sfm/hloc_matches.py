@@ -4,6 +4,7 @@ In: features.h5, pairs.txt and COLMAP's database. Out: matches.h5. Nothing else 
 keeps one core busy at most: so it is written beside mapping, by a process of its own.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -23,8 +24,11 @@ TILE_PICTURES = 32
 
 
 def main(features_dir: Path, pairs_dir: Path, matching_dir: Path, out_dir: Path) -> None:
-    """Writes `out_dir/matches.h5`."""
+    """Writes `out_dir/matches.h5`. Takes the one over that a matcher of its own scores has left in `matching_dir`."""
     out_dir.mkdir(parents=True, exist_ok=True)
+    if (matching_dir / MATCHES_NAME).exists():
+        shutil.copyfile(matching_dir / MATCHES_NAME, out_dir / MATCHES_NAME)
+        return
     pairs = hloc_files.read_pairs(pairs_dir / PAIRS_NAME)
     with (
         FeatureReader(features_dir / FEATURES_NAME) as features,

@@ -6,19 +6,21 @@ where the scene is flat or the camera only turned, all as COLMAP does it.
 """
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 
-from contracts.capture_settings import CaptureSettings
+from contracts.capture_settings import CaptureSettings, FeatureType, MatcherType
 from contracts.progress import Reporter
 from services.sfm import database, hloc_files
 from services.sfm.captured import read_manifest
 from services.sfm.database import DATABASE_NAME
 from services.sfm.features import DESCRIPTOR_UNIT
-from services.sfm.hloc_files import FEATURES_NAME, FeatureReader
-from services.sfm.resolution import resolve
+from services.sfm.hloc_files import FEATURES_NAME, MATCHES_NAME, FeatureReader, PairMatches
+from services.sfm.learned.equipment import BUILT_IN, Equipment
+from services.sfm.resolution import Resolution, resolve
 
 MAX_RATIO = 0.8
 MAX_ERROR_SHARE = 1 / 480
@@ -47,7 +49,8 @@ def verification_options(width_px: int, height_px: int) -> pycolmap.TwoViewGeome
     return options
 
 
-def _write_features(path: Path, ids: dict[str, int], features: FeatureReader) -> None:
+def write_features(path: Path, ids: dict[str, int], features: FeatureReader) -> None:
+    """Copy keypoints and descriptors into a database that has the pictures; `ids` by name."""
     with pycolmap.Database.open(path) as db, pycolmap.DatabaseTransaction(db):
         for name, image_id in ids.items():
             found = features.read(name)
@@ -56,13 +59,14 @@ def _write_features(path: Path, ids: dict[str, int], features: FeatureReader) ->
             db.write_descriptors(image_id, pycolmap.FeatureDescriptors(pycolmap.FeatureExtractorType.SIFT, values))
 
 
-def _match(
+def match(
     path: Path,
     pairs_file: Path,
     matching: pycolmap.FeatureMatchingOptions,
     verification: pycolmap.TwoViewGeometryOptions,
     report: Reporter,
 ) -> None:
+    """Match and verify the pairs of a file, in place; the database has the pictures' features."""
     pairing = pycolmap.ImportedPairingOptions()
     pairing.match_list_path = pairs_file
     pairing.block_size = PAIRS_PER_BLOCK
@@ -77,7 +81,47 @@ def _match(
         )
 
 
-def _shrink(path: Path) -> None:
+def _match_learned(  # noqa: PLR0917  (as `main`)
+    path: Path,
+    ids: dict[str, int],
+    pairs: list[tuple[str, str]],
+    features: FeatureReader,
+    found: Iterator[PairMatches],
+    report: Reporter,
+) -> None:
+    """Write keypoints and what a matcher finds into the database, and the matches with their scores for hloc beside it."""
+
+    def written(db: pycolmap.Database) -> Iterator[PairMatches]:
+        for done, pair in enumerate(found, start=1):
+            first, second = (ids[name] for name in pair.names)
+            db.write_matches(first, second, pair.indices.astype(np.uint32))
+            report.progress(done, len(pairs), "Matching pairs")
+            yield pair
+
+    with pycolmap.Database.open(path) as db, pycolmap.DatabaseTransaction(db):
+        for name, image_id in ids.items():
+            db.write_keypoints(image_id, database.keypoint_rows(features.read(name)))
+        hloc_files.write_matches(path.with_name(MATCHES_NAME), written(db))
+
+
+def _learned_matches(
+    conf: CaptureSettings,
+    resolution: Resolution,
+    pairs: list[tuple[str, str]],
+    features: FeatureReader,
+    equipment: Equipment,
+) -> Iterator[PairMatches]:
+    # torch takes seconds to import, and most jobs do without it.
+    from services.sfm.learned.build import build_matcher  # noqa: PLC0415
+    from services.sfm.learned.compute import best_compute  # noqa: PLC0415
+    from services.sfm.learned.matching import matched  # noqa: PLC0415
+
+    compute = best_compute(conf.num_threads)
+    matcher = build_matcher(resolution.used_matcher, equipment.files, compute)
+    yield from matched(pairs, features, matcher, compute)
+
+
+def shrink(path: Path) -> None:
     """Drop the descriptors, which features.h5 has, and leave one file without a write-ahead log."""
     with pycolmap.Database.open(path) as db:
         db.clear_descriptors()
@@ -90,14 +134,21 @@ def _shrink(path: Path) -> None:
 
 
 def main(  # noqa: PLR0917  (what it reads, what it writes and who listens, as in every step)
-    conf: CaptureSettings, capture_dir: Path, features_dir: Path, pairs_file: Path, out_dir: Path, report: Reporter
+    conf: CaptureSettings,
+    capture_dir: Path,
+    features_dir: Path,
+    pairs_file: Path,
+    out_dir: Path,
+    report: Reporter,
+    equipment: Equipment = BUILT_IN,
 ) -> None:
-    """Match and verify the pairs of `pairs_file`; writes `out_dir/database.db`.
+    """Match and verify the pairs of `pairs_file`; writes `out_dir/database.db`, and `matches.h5` where pycolmap does not match.
 
     Warns where another matcher is used than was asked for, and where a camera model cannot hold the intrinsics. Raises
     UserError(FEATURES_UNAVAILABLE) where another matcher is refused.
     """
-    for warning in resolve(conf).matcher_warnings:
+    resolution = resolve(conf, equipment)
+    for warning in resolution.matcher_warnings:
         report.warn(warning)
     capture = read_manifest(capture_dir)
     size = capture.source.width_px, capture.source.height_px
@@ -112,11 +163,17 @@ def main(  # noqa: PLR0917  (what it reads, what it writes and who listens, as i
     ids = database.create(path, capture, conf.camera_model)
     pairs = hloc_files.read_pairs(pairs_file)
     with FeatureReader(features_dir / FEATURES_NAME) as features:
-        _write_features(path, ids, features)
-        if pairs:
-            _match(path, pairs_file, matching_options(conf), verification_options(*size), report)
+        if (resolution.used_features, resolution.used_matcher) == (FeatureType.SIFT, MatcherType.NEAREST):
+            write_features(path, ids, features)
+            if pairs:
+                match(path, pairs_file, matching_options(conf), verification_options(*size), report)
+        else:
+            found = _learned_matches(conf, resolution, pairs, features, equipment)
+            _match_learned(path, ids, pairs, features, found, report)
+            if pairs:
+                pycolmap.verify_matches(path, pairs_file, verification_options(*size))
         with pycolmap.Database.open(path) as db:
             # Not num_verified_image_pairs(): COLMAP also keeps a row for each pair that failed.
             _, inliers = db.read_two_view_geometry_num_inliers()
-    _shrink(path)
+    shrink(path)
     report.log(f"  ✓ {len(inliers):,} of {len(pairs):,} pairs verified, {sum(inliers):,} matches")

@@ -29,6 +29,7 @@ from contracts.progress import Reporter
 from services.sfm import preview
 from services.sfm.cloud import CLOUD_NAME, SUMMARY_NAME, CloudSummary, PointCloud, model_with_cloud, read_ply
 from services.sfm.hloc_files import FEATURES_NAME, MATCHES_NAME, PAIRS_NAME, FeatureReader, read_pairs
+from services.sfm.learned.equipment import BUILT_IN, Equipment
 from services.sfm.models import MAPPING_NAME, MappingSummary
 from services.sfm.report import Matching, build, matching_facts
 from services.sfm.resolution import resolve
@@ -47,7 +48,7 @@ _DEFLATE_LEVEL = 1
 
 @dataclass(frozen=True)
 class Inputs:
-    """The folders that the steps wrote."""
+    """The folders that the steps wrote, and what the worker had to compute them with."""
 
     capture: Path
     features: Path
@@ -55,6 +56,7 @@ class Inputs:
     matches: Path
     mapping: Path
     cloud: Path
+    equipment: Equipment = BUILT_IN
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def _matching(settings: CaptureSettings, inputs: Inputs) -> Matching:
     with FeatureReader(inputs.features / FEATURES_NAME) as features:
         counts = [features.count(name) for name in features.names()]
     pairs = len(read_pairs(inputs.pairs / PAIRS_NAME))
-    return matching_facts(resolve(settings), round(float(np.mean(counts)), 1) if counts else 0.0, pairs)
+    return matching_facts(
+        resolve(settings, inputs.equipment), round(float(np.mean(counts)), 1) if counts else 0.0, pairs
+    )
 
 
 def _entries(inputs: Inputs, manifest: CaptureManifest, made: Path, model_dir: Path) -> Iterator[Entry]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from contracts.capture_settings import Approach, CaptureSettings
 from contracts.progress import Reporter, StageReporter
 from services.sfm import cloud, features, hloc_matches, mapping, matching, packaging, pairs
+from services.sfm.learned.equipment import BUILT_IN, Equipment
 from services.sfm.plan import STEPS
 from services.sfm.resolution import resolve
 
@@ -46,14 +47,16 @@ class Arguments(BaseModel):
     work: Path
     done: dict[str, Reused]
     """Steps whose output is below `work` already."""
+    equipment: Equipment = BUILT_IN
 
 
 @dataclass(frozen=True)
 class Folders:
-    """The capture, and where each step writes."""
+    """The capture, where each step writes, and what this worker can do."""
 
     capture: Path
     work: Path
+    equipment: Equipment = BUILT_IN
 
     def of(self, step: str) -> Path:
         return self.work / step
@@ -63,9 +66,9 @@ Compute = Callable[[CaptureSettings, Folders, Reporter], None]
 
 
 def _features(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
-    resolution = resolve(conf)
+    resolution = resolve(conf, folders.equipment)
     report.log(f"Step 2/5 — Feature extraction ({resolution.used_features})")
-    features.main(conf, folders.capture, folders.of("features"), report)
+    features.main(conf, folders.capture, folders.of("features"), report, folders.equipment)
 
 
 def _pairs(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
@@ -74,7 +77,7 @@ def _pairs(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
 
 
 def _matching(conf: CaptureSettings, folders: Folders, report: Reporter) -> None:
-    report.log(f"Step 4/5 — Matching ({resolve(conf).used_matcher})")
+    report.log(f"Step 4/5 — Matching ({resolve(conf, folders.equipment).used_matcher})")
     matching.main(
         conf,
         folders.capture,
@@ -82,6 +85,7 @@ def _matching(conf: CaptureSettings, folders: Folders, report: Reporter) -> None
         folders.of("pairs") / "pairs.txt",
         folders.of("matching"),
         report,
+        folders.equipment,
     )
 
 
@@ -113,7 +117,7 @@ def run(arguments: dict[str, object], report: StageReporter) -> dict[str, JsonVa
     Raises UserError if the capture yields no model.
     """
     task = Arguments.model_validate(arguments)
-    folders = Folders(task.capture, task.work)
+    folders = Folders(task.capture, task.work, task.equipment)
     seconds = {step: _compute(step, task, folders, report) for step in _NAMES[:_MATCHED]}
     with hloc_matches.written_beside(
         folders.of("features"), folders.of("pairs"), folders.of("matching"), folders.of("hloc_matches")
@@ -130,6 +134,7 @@ def run(arguments: dict[str, object], report: StageReporter) -> dict[str, JsonVa
             matches=folders.of("hloc_matches"),
             mapping=folders.of("mapping"),
             cloud=folders.of("cloud"),
+            equipment=task.equipment,
         ),
         seconds,
         result,
@@ -143,7 +148,7 @@ def _compute(step: str, task: Arguments, folders: Folders, report: StageReporter
     report.step(step)
     reused = task.done.get(step)
     if reused is not None:
-        _say_again(reused, report)
+        say_again(reused, report)
         return reused.seconds
     folders.of(step).mkdir(parents=True)
     began = time.monotonic()
@@ -153,7 +158,8 @@ def _compute(step: str, task: Arguments, folders: Folders, report: StageReporter
     return seconds
 
 
-def _say_again(reused: Reused, report: Reporter) -> None:
+def say_again(reused: Reused, report: Reporter) -> None:
+    """What a step said when it was computed, where its output is used again."""
     for warning in reused.warnings:
         report.warn(warning)
     for line in reused.lines:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import ErrorCode, UserError
+from contracts.errors import ErrorCode, GpuUnavailable, UserError
 from runtime.child_entry import ChildReporter
 
 
@@ -57,6 +57,21 @@ def not_json(arguments: dict[str, Any], report: ChildReporter) -> dict[str, obje
 
 def memory_error(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:
     raise MemoryError("Unable to allocate 40 GiB")
+
+
+def figures_of_a_user_error(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:
+    raise UserError(ErrorCode.QUALITY_THRESHOLD_FAILED, "Unlike.", details={"psnr": 14.2, "views": 6, "model": "both"})
+
+
+def video_memory_error(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:
+    """As torch raises it, without a card: its own type where torch is installed."""
+    import torch  # noqa: PLC0415
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 15.9 GiB in all.")
+
+
+def no_card(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:
+    raise GpuUnavailable("No graphics card answers.")
 
 
 def abort(arguments: dict[str, Any], report: ChildReporter) -> dict[str, object]:

@@ -57,6 +57,19 @@ def test_everybody_comes_in_where_nobody_needs_a_name(doors: Doors) -> None:
     assert admit({"Authorization": "Bearer wrong"}, doors.closed, Admission.EVERYBODY) is None
 
 
+def test_where_a_key_is_demanded_every_other_credential_is_a_401(doors: Doors) -> None:
+    for headers in ({"X-API-Key": doors.key}, *({"Authorization": f"Bearer {c}"} for c in (doors.key, doors.token))):
+        assert admit(headers, doors.open, Admission.KEY) == ADA
+    for headers in ({}, {"X-API-Key": ""}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}):
+        refusal = refused(headers, doors.open, Admission.KEY)
+        assert refusal.status is HTTPStatus.UNAUTHORIZED
+        assert "WWW-Authenticate" in refusal.headers
+
+
+def test_where_the_job_decides_nobody_is_asked_before(doors: Doors) -> None:
+    assert admit({"Authorization": "Bearer wrong"}, doors.closed, Admission.BY_JOB) is None
+
+
 @pytest.mark.parametrize("admission", [Admission.BEARER, Admission.KEY_UNLESS_ANONYMOUS])
 @pytest.mark.parametrize("header", ["", " ", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "ald_key", "Bearer a b"])
 def test_a_malformed_authorization_is_a_401_that_shows_a_right_one(

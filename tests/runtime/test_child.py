@@ -13,7 +13,15 @@ import psutil
 import pytest
 from pydantic import JsonValue
 
-from contracts.errors import ErrorCode, JobCancelled, OutOfMemory, UserError, WorkerCrashed
+from contracts.errors import (
+    ErrorCode,
+    GpuUnavailable,
+    JobCancelled,
+    OutOfMemory,
+    OutOfVideoMemory,
+    UserError,
+    WorkerCrashed,
+)
 from runtime.child import (
     ChildFailed,
     ChildLimits,
@@ -148,6 +156,27 @@ async def test_user_errors_arrive_whole() -> None:
     assert caught.value.code is ErrorCode.INVALID_ODOMETRY
     assert caught.value.message == "Row 7 has 3 columns; 9 are needed."
     assert caught.value.field == "odometry.csv"
+
+
+async def test_figures_of_a_user_error_arrive() -> None:
+    with pytest.raises(UserError) as caught:
+        await run("figures_of_a_user_error")
+    assert caught.value.details == {"psnr": 14.2, "views": 6, "model": "both"}
+
+
+async def test_a_full_graphics_card_is_told_from_full_memory() -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(OutOfVideoMemory) as caught:
+        await run("video_memory_error")
+    assert caught.value.code is ErrorCode.MODEL_VRAM_OOM
+    assert "GiB" not in caught.value.message, "sizes and processes of the card are the operator's affair"
+    assert caught.value.detail is not None
+    assert "20.00 GiB" in caught.value.detail
+
+
+async def test_a_missing_card_arrives_as_such() -> None:
+    with pytest.raises(GpuUnavailable, match="No graphics card answers"):
+        await run("no_card")
 
 
 async def test_other_exceptions_arrive_with_their_trace() -> None:

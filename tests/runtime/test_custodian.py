@@ -9,7 +9,9 @@ import pytest
 from contracts import keys, subjects
 from contracts.errors import DependencyUnavailable
 from contracts.events import EventType
-from contracts.jobs import JobKind, JobStatus
+from contracts.identifiers import new_object_job_id
+from contracts.jobs import Job, JobKind, JobStatus
+from contracts.object_settings import ObjectRequest
 from contracts.uploads import Dataset
 from runtime.clock import now
 from runtime.custodian import Custodian
@@ -19,6 +21,7 @@ from runtime.object_store import ObjectStore
 from runtime.settings import RetentionSettings
 from runtime.step_outputs import StepOutputs, StepRecord, recipe_of
 
+HOUR = timedelta(hours=1)
 SETTINGS = RetentionSettings(uploads_s=7 * 86400, results_s=30 * 86400, stranded_s=60)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
@@ -219,3 +222,43 @@ async def test_housekeeping_goes_on_after_whatever_went_wrong(
             sweeping.cancel()
             await asyncio.wait({sweeping})
         assert sweeping.cancelled()
+
+
+async def _ended_object(custodian, job_log: JobLog, status: JobStatus, event: EventType) -> Job:
+    moment = now()
+    job = Job(
+        job_id=new_object_job_id(),
+        kind=JobKind.OBJECT,
+        owner="ada",
+        stage="mesh",
+        request=ObjectRequest(dataset_id=new_object_job_id()),
+        created_at=moment,
+        updated_at=moment,
+    )
+    created = await job_log.create(job)
+    ended = job.changed(moment, status=status, finished_at=moment)
+    custodian._view.learn(await job_log.write(created, event, ended))
+    return ended
+
+
+async def test_objects_are_kept_for_a_day(custodian, job_log: JobLog, store: ObjectStore) -> None:
+    job = await _ended_object(custodian, job_log, JobStatus.COMPLETED, EventType.COMPLETED)
+    await store.put_bytes(keys.result(job.job_id, 1, "r.zip"), b"r")
+    assert await custodian.remove_expired_results(now() + 23 * HOUR) == 0
+    assert await custodian.remove_expired_results(now() + 25 * HOUR) == 1
+
+
+async def test_what_a_cancelled_object_job_left_goes_at_once(custodian, job_log: JobLog, store: ObjectStore) -> None:
+    cancelled = await _ended_object(custodian, job_log, JobStatus.CANCELLED, EventType.CANCELLED)
+    done = await _ended_object(custodian, job_log, JobStatus.COMPLETED, EventType.COMPLETED)
+    for job in (cancelled, done):
+        await _put_dataset(store, job.request.dataset_id)
+        await store.put_bytes(keys.result(job.job_id, 1, "r.zip"), b"r")
+    await custodian.remove_expired_results(now())
+    await custodian.remove_expired_datasets(now())
+    kept = done.request.dataset_id
+    assert [info.key async for info in store.list("")] == [
+        keys.dataset(kept),
+        keys.result(done.job_id, 1, "r.zip"),
+        keys.upload(kept),
+    ]

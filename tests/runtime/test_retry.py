@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import DependencyUnavailable, ErrorCode, OutOfMemory, UserError
+from contracts.errors import DependencyUnavailable, ErrorCode, GpuUnavailable, OutOfMemory, OutOfVideoMemory, UserError
 from runtime.object_store import ObjectNotFound
 from runtime.retry import GiveUp, TryAgain, WaitForDependency, judge, public_words
 from runtime.settings import WorkerSettings
@@ -32,6 +32,25 @@ def test_after_the_last_attempt_the_reason_is_kept() -> None:
     assert not verdict.is_users_fault
     assert verdict.failure.code is ErrorCode.MODEL_OOM
     assert "13 GB" in verdict.failure.message
+
+
+def test_what_a_card_lacks_is_tried_again_and_told_at_last() -> None:
+    for error, code in (
+        (OutOfVideoMemory("The card is full."), ErrorCode.MODEL_VRAM_OOM),
+        (GpuUnavailable("No card answers."), ErrorCode.GPU_UNAVAILABLE),
+    ):
+        assert isinstance(judge(error, 1, 1, SETTINGS), TryAgain)
+        verdict = judge(error, 4, 4, SETTINGS)
+        assert isinstance(verdict, GiveUp)
+        assert verdict.failure.code is code
+        assert error.message in verdict.failure.message
+
+
+def test_figures_that_belong_to_the_reason_are_kept() -> None:
+    error = UserError(ErrorCode.QUALITY_THRESHOLD_FAILED, "Unlike.", details={"psnr": 14.2})
+    verdict = judge(error, 1, 1, SETTINGS)
+    assert isinstance(verdict, GiveUp)
+    assert verdict.failure.details == {"psnr": 14.2}
 
 
 def test_unexpected_exceptions_keep_their_words_to_themselves() -> None:

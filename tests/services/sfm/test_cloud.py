@@ -11,7 +11,7 @@ import pytest
 from contracts.capture_settings import CaptureSettings
 from contracts.progress import Silence
 from services.sfm import cloud
-from services.sfm.cloud import CloudSummary, PointCloud, VoxelCloud, _Readings
+from services.sfm.cloud import CloudSummary, PointCloud, Readings, VoxelCloud
 from tests.services.sfm.boxed_capture import COLOURS, PILLAR, ROOM, Box, camera_of, cast, distance_m, make_box, poses_of
 
 EVERY_FRAME = CaptureSettings(stray_depth_subsample=1)
@@ -163,8 +163,8 @@ def test_where_there_is_no_cloud_nothing_is_written_and_the_log_says_why(
     assert listener.lines or listener.warnings
 
 
-def readings(rng: np.random.Generator, count: int, low: float = -1.0, high: float = 1.0) -> _Readings:
-    return _Readings(
+def readings(rng: np.random.Generator, count: int, low: float = -1.0, high: float = 1.0) -> Readings:
+    return Readings(
         points_m=rng.uniform(low, high, (count, 3)),
         normals=np.tile([0.0, 1.0, 0.0], (count, 1)),
         colours=rng.uniform(0, 255, (count, 3)).astype(np.float32),

@@ -1,11 +1,13 @@
 """What is used instead of features and matchers that are not there, and what people are told."""
 
 import itertools
+import re
 
 import pytest
 
 from contracts.capture_settings import CaptureSettings, FeatureType, MatcherType
 from contracts.errors import ErrorCode, UserError
+from services.sfm.learned.equipment import Equipment
 from services.sfm.resolution import AVAILABLE_FEATURES, AVAILABLE_MATCHERS, GOES_WITH, resolve
 
 EVERY = list(itertools.product(FeatureType, MatcherType))
@@ -82,3 +84,34 @@ def test_the_documents_own_defaults_are_resolved_with_two_warnings() -> None:
     assert (found.asked_features, found.asked_matcher) == ("superpoint_aachen", "superpoint+lightglue")
     assert (found.used_features, found.used_matcher) == HERE
     assert len(found.warnings) == 2
+
+
+@pytest.mark.parametrize(("feature", "matcher"), EVERY)
+def test_a_worker_that_has_everything_uses_what_was_asked_for(feature: FeatureType, matcher: MatcherType) -> None:
+    everything = Equipment(names=(*FeatureType, *MatcherType))
+    found = resolve(CaptureSettings(feature_type=feature, matcher_type=matcher), everything)
+    assert found.used_features is feature and found.feature_warnings == ()
+    goes = feature in GOES_WITH[matcher]
+    assert found.used_matcher is (matcher if goes else MatcherType.NEAREST)
+    assert bool(found.matcher_warnings) is not goes
+    strict = CaptureSettings(feature_type=feature, matcher_type=matcher, strict_features=True)
+    if goes:
+        assert resolve(strict, everything).warnings == ()
+        return
+    with pytest.raises(UserError, match=f"`{re.escape(matcher)}` does not work on `{feature}`") as error:
+        resolve(strict, everything)
+    assert error.value.code is ErrorCode.FEATURES_UNAVAILABLE and error.value.field == "matcher_type"
+
+
+def test_features_without_their_matcher_are_used_with_the_nearest() -> None:
+    settings = CaptureSettings(feature_type=FeatureType.DISK, matcher_type=MatcherType.DISK_LIGHTGLUE)
+    found = resolve(settings, Equipment(names=("disk",)))
+    assert (found.used_features, found.used_matcher) == (FeatureType.DISK, MatcherType.NEAREST)
+    assert found.feature_warnings == ()
+    assert "alidade weights pull disk+lightglue" in found.matcher_warnings[0]
+
+
+@pytest.mark.parametrize("feature", [feature for feature in FeatureType if feature is not FeatureType.SIFT])
+def test_a_replacement_names_the_command_that_brings_the_weights(feature: FeatureType) -> None:
+    (warning,) = resolve(CaptureSettings(feature_type=feature)).feature_warnings
+    assert f"`alidade weights pull {feature}`" in warning

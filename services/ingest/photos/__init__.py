@@ -1,0 +1,1 @@
+"""Collections of photographs: what an archive holds, and its canonical form."""

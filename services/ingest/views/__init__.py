@@ -1,0 +1,1 @@
+"""Uploads of six views and six depth renders: whether they are pictures that an object can be made of."""

@@ -1,0 +1,1 @@
+"""Where the weights of networks are on this machine, and whether they are the right ones."""
