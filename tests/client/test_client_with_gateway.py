@@ -1,6 +1,7 @@
 """The client against the real gateway and notifier, on a real bus and object store; the test plays the workers."""
 
 import asyncio
+import io
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ from client.models import Update
 from contracts import keys, subjects
 from contracts.events import EventType
 from contracts.jobs import JobKind, JobStatus, LogLine, Progress, ResultFile
+from contracts.object_files import MODEL_FILES
 from contracts.uploads import Inspection
 from deploy.local.ports import reserve_ports
 from runtime.access import add_api_key, create_access_file
@@ -216,6 +218,15 @@ _RESULT_NAMES = {
 _PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
+def _result_of_an_object() -> bytes:
+    """A ZIP with every promised file."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name in MODEL_FILES:
+            archive.writestr(f"nvdiffrec/{name}", secrets.token_bytes(1000))
+    return whole.getvalue()
+
+
 async def _finish(system: System, last: Recorded, content: bytes) -> None:
     """What the last worker would write."""
     name = _RESULT_NAMES[last.job.kind]
@@ -232,7 +243,7 @@ async def _finish(system: System, last: Recorded, content: bytes) -> None:
 
 @pytest.mark.parametrize("kind", [JobKind.BUILDING, JobKind.OBJECT, JobKind.SCENE])
 async def test_other_kinds_go_the_whole_way_in_one_request(system: System, tmp_path: Path, kind: JobKind) -> None:
-    content = secrets.token_bytes(100_000)
+    content = _result_of_an_object() if kind is JobKind.OBJECT else secrets.token_bytes(100_000)
     (tmp_path / "in").mkdir()
     with Alidade(system.url, system.key) as alidade:
         job_id = await asyncio.to_thread(_submit, alidade, kind, tmp_path / "in")
