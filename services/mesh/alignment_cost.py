@@ -25,8 +25,12 @@ _HIDDEN = 0.35
 _STEP = 1e-4
 _LEAST_GAIN = 1e-4
 """Share of the cost: less is noise, and following it would have no end."""
+_FIRST_SIGMA = 0.06
+"""What matters where hardly anything is known, in picture widths."""
+_TRIED_RANGES = 9
 _OTHER_RANGES = (0.35, 0.6, 1.6, 2.6, 4.0)
-_LEAST_RANGE = 1e-3
+_HULL_CELLS = (24, 44)
+"""Along the longest side: to find where the object is, and then to see its shape."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,6 @@ class SeenView:
     sample: Floats
     low: float
     high: float
-
-    @property
-    def box(self) -> Floats:
-        """Left, top, right and bottom of the silhouette, from the middle, in picture widths."""
-        rows, columns = np.nonzero(self.beside == 0)
-        width = self.beside.shape[1]
-        x, y = self.middle
-        edges = [columns.min() - x, rows.min() - y, columns.max() + 1 - x, rows.max() + 1 - y]
-        return np.asarray(np.array(edges) / width / np.tile(self.focal, 2), np.float64)
 
 
 @dataclass(frozen=True)
@@ -215,29 +210,92 @@ def _continuous(raw: Raw, background: int) -> Floats:
     return smoothed_within_steps(shifted, 1.0) - 1
 
 
+@dataclass(frozen=True)
+class Space:
+    """points (n, 3): centres of cells that may be filled; cell: their size."""
+
+    points: Floats
+    cell: float
+
+    def within(self, view: SeenView, focal: float) -> "Space":
+        """Those that the view sees within its silhouette."""
+        local = self.points @ view.pose[:3, :3].T + view.pose[:3, 3]
+        depth = np.maximum(local[:, 2], 1e-3)
+        height, width = view.beside.shape
+        scale = focal * width / depth
+        column = np.floor(local[:, 0] * scale * view.focal[0] + view.middle[0]).astype(np.int64)
+        row = np.floor(local[:, 1] * scale * view.focal[1] + view.middle[1]).astype(np.int64)
+        beside = view.beside[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+        # A cell of which a corner is within.
+        return Space(self.points[beside < 0.87 * self.cell * scale], self.cell)
+
+
+def hull(scene: Scene, focal: float) -> Space:
+    """What all silhouettes leave of the space about the origin (Laurentini, "The visual hull concept", PAMI 1994), in cells."""
+    steepest = max(float(np.abs(view.place).max()) for view in scene.views) / focal
+    reach = ASSUMED_DISTANCE * steepest / max(1 - steepest, 0.3)
+    low, high = np.full(3, -reach), np.full(3, reach)
+    space = Space(np.zeros((0, 3)), 2 * reach)
+    for cells in _HULL_CELLS:
+        cell = float((high - low).max()) / cells
+        axes = [np.arange(a + cell / 2, b + cell / 2, cell) for a, b in zip(low, high, strict=True)]
+        space = Space(np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1), cell)
+        for view in scene.views:
+            space = space.within(view, focal)
+        if len(space.points) == 0:
+            break
+        low, high = space.points.min(axis=0) - cell / 2, space.points.max(axis=0) + cell / 2
+    return space
+
+
+def depth_bounds(view: SeenView, space: Space) -> tuple[float, float, float]:
+    """Where a view's nearest depth is, and between which two its farthest: of the nearest points of the space along its rays the
+    farthest, and the farthest of all. The object is somewhere within the space, and fills its outlines."""
+    if len(space.points) == 0:
+        # No such object exists: whatever follows will not fit.
+        return ASSUMED_DISTANCE, 1.05 * ASSUMED_DISTANCE, 1.1 * ASSUMED_DISTANCE
+    local = space.points @ view.pose[:3, :3].T + view.pose[:3, 3]
+    ray = np.floor(local[:, :2] / (local[:, 2:] * 1.5 * space.cell / ASSUMED_DISTANCE)).astype(np.int64)
+    _, pixel = np.unique(ray @ np.array([1 << 20, 1]), return_inverse=True)
+    front = np.full(int(pixel.max()) + 1, np.inf)
+    np.minimum.at(front, pixel, local[:, 2])
+    near, least, most = float(front.min()), float(front.max()), float(local[:, 2].max())
+    # The space is a little larger than what the silhouettes leave, by half a cell.
+    return near + 0.5 * space.cell, max(least, near + 1.5 * space.cell), max(most, near + 3 * space.cell)
+
+
 def first_guess(scene: Scene, focal: float) -> Guess:
-    """Nearest depths and ranges from the silhouettes' sizes."""
+    """Depth scales from the silhouettes, and of what these leave open what agrees best."""
+    space = hull(scene, focal)
+    bounds = {i: depth_bounds(view, space.within(view, focal)) for i, view in enumerate(scene.views)}
     values = [np.log(focal)]
-    for index in range(len(scene)):
-        values += first_scale(scene, index).tolist()
-    return Guess(np.array(values))
+    for near, least, _ in bounds.values():
+        values += [(ASSUMED_DISTANCE - near) * focal, np.log((least - near) * focal)]
+    return _likely_ranges(scene, Guess(np.array(values)), bounds)
 
 
-def first_scale(scene: Scene, index: int) -> Floats:
-    """The two values of a view's depth scale, from how far the others' silhouettes reach along its axis."""
-    axis = scene.views[index].pose[2, :3]
-    near, far = [], []
-    for view in scene.views:
-        local = view.pose[:3, :3] @ axis
-        if abs(local[2]) > 0.5:
-            continue
-        left, top, right, bottom = view.box * ASSUMED_DISTANCE
-        ends = [left * local[0] + top * local[1], right * local[0] + bottom * local[1]]
-        near.append(min(ends))
-        far.append(max(ends))
-    front, back = float(np.mean(near)), float(np.mean(far))
-    # Seen surfaces reach to about the middle of what is there.
-    return np.array([-front, np.log(max(0.6 * (back - front), 0.05))])
+def extended_guess(scene: Scene, guess: Guess, space: Space) -> Guess:
+    """The guess for all views but the last one, with that one; `space`: what the others' silhouettes leave."""
+    last = len(scene) - 1
+    near, least, most = depth_bounds(scene.views[last], space.within(scene.views[last], guess.focal))
+    scale = np.array([(ASSUMED_DISTANCE - near) * guess.focal, np.log((least - near) * guess.focal)])
+    return _likely_ranges(scene, guess.extended(scale), {last: (near, least, most)})
+
+
+def _likely_ranges(scene: Scene, guess: Guess, bounds: dict[int, tuple[float, float, float]]) -> Guess:
+    """The guess with the ranges of some views exchanged for those at which each agrees best with the others.
+
+    How deep a view looks past its nearest part is not in any silhouette.
+    """
+    values, parts = guess.values.copy(), {view: _crossings(scene, view) for view in bounds}
+    for _ in range(2 if len(bounds) > 1 else 1):
+        for view, (near, least, most) in bounds.items():
+            tried, costs = np.log((np.linspace(least, most, _TRIED_RANGES) - near) * guess.focal), []
+            for logarithm in tried:
+                values[2 + 2 * view] = logarithm
+                costs.append(_bounded(*_deviations(scene, parts[view], values, _FIRST_SIGMA)))
+            values[2 + 2 * view] = tried[int(np.argmin(costs))]
+    return Guess(values)
 
 
 def cost(scene: Scene, guess: Guess, sigma: float = 0.01, only: int | None = None) -> float:
@@ -305,10 +363,8 @@ def _concerned(crossings: _Crossings, index: int) -> tuple[NDArray[np.int64], _C
 
 
 def other_ranges(scene: Scene, guess: Guess, sigma: float) -> Guess:
-    """The guess with single views' ranges exchanged for longer or shorter ones where those agree better.
-
-    How deep a view looks past its nearest part is not in any silhouette, and a wrong range is a local minimum.
-    """
+    """The guess with single views' ranges exchanged for longer or shorter ones where those agree better: a wrong range is a local
+    minimum."""
     best, lowest = guess, cost(scene, guess, sigma)
     for index, factor in itertools.product(range(len(scene)), _OTHER_RANGES):
         values = best.values.copy()

@@ -33,7 +33,7 @@ class SmallView:
     def points(self) -> Floats:
         """What is covered, (n, 3) in the world."""
         rows, columns = np.nonzero(self.depth)
-        rays = self.camera.rays(np.stack([columns, rows], axis=1) + 0.5)
+        rays = self.camera.rays(np.stack([columns, rows], axis=1).astype(np.float64) + 0.5)
         return np.asarray(self.camera.centre + rays * self.depth[rows, columns, None], np.float64)
 
 

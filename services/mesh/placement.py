@@ -21,10 +21,12 @@ _ORIENTATIONS = 1500
 """About 17 degrees from any orientation to the nearest one tried."""
 _COARSE_POINTS, _FINE_POINTS = 250, 4000
 _SURFACE_POINTS = 20_000
-_KEPT = 24
-_COARSE_ROUNDS, _FINE_ROUNDS = 12, 40
-_INLIERS = 0.9
-"""Share of points whose partners are believed: the mesh may lack parts, and the depth may have specks."""
+_KEPT = 48
+_COARSE_ROUNDS, _FINE_ROUNDS = 15, 80
+_FAR = 0.3
+"""Of the object's radius: from here on more distance makes no difference, so that parts that the mesh lacks do not drag it."""
+_NEAR_SHARE = 0.6
+"""At least so many points pull, however far they are."""
 _LEAST_COSINE = 0.3
 _COLOUR_WORTH = 0.05
 """Of a full difference in colour, in diagonals: colours decide only where shapes agree about equally well."""
@@ -139,26 +141,26 @@ def _partners(guess: Similarity, seen: _Cloud, tree: cKDTree) -> tuple[Floats, N
 
 
 def _misfit(guess: Similarity, seen: _Cloud, tree: cKDTree) -> float:
-    """Trimmed mean distance in the world, of the part that fits best."""
+    """Mean distance in the world, truncated: small parts count, for they tell the turns of round shapes apart."""
     distance, _ = _partners(guess, seen, tree)
-    kept = np.sort(distance)[: int(_INLIERS * len(distance))]
-    return float(kept.mean()) * guess.scale
+    return float(np.minimum(distance * guess.scale, _FAR * seen.radius).mean())
 
 
 def _difference(guess: Similarity, seen: _Cloud, surface: _Cloud, tree: cKDTree) -> float:
     """Misfit of shape, in diagonals of what was seen, and of colour where shapes fit."""
     distance, index = _partners(guess, seen, tree)
-    inside = distance <= np.quantile(distance, _INLIERS)
-    colour = np.abs(seen.colours[inside] - surface.colours[index[inside]]).mean()
+    apart = np.minimum(distance * guess.scale, _FAR * seen.radius)
+    near = apart <= np.quantile(apart, _NEAR_SHARE)
+    colour = np.abs(seen.colours[near] - surface.colours[index[near]]).mean()
     diagonal = float(np.linalg.norm(np.ptp(seen.points, axis=0)))
-    return float(distance[inside].mean()) * guess.scale / diagonal + _COLOUR_WORTH * float(colour)
+    return float(apart.mean()) / diagonal + _COLOUR_WORTH * float(colour)
 
 
 def _closest_points(guess: Similarity, seen: _Cloud, surface: Floats, tree: cKDTree, rounds: int) -> Similarity:
-    """Iterated closest points with scale, from seen points to the mesh, the worst partners left out."""
+    """Iterated closest points with scale, from seen points to the mesh; partners that are far off do not pull."""
     for _ in range(rounds):
         distance, index = _partners(guess, seen, tree)
-        kept = distance <= np.quantile(distance, _INLIERS)
+        kept = distance <= max(_FAR * seen.radius / guess.scale, float(np.quantile(distance, _NEAR_SHARE)))
         found = _least_squares(surface[index[kept]], seen.points[kept])
         change = abs(found.scale / guess.scale - 1) + float(np.abs(found.rotation - guess.rotation).max())
         guess = found

@@ -8,6 +8,7 @@ It takes pictures only and makes a mesh in a frame of its own, which is then pla
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,7 @@ from services.mesh.texture import ColourView
 NAME = "reconviagen"
 WEIGHTS = "Stable-X/trellis-vggt-v0-2"
 _WEIGHTS_ENTRY = "pipeline.json"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _SEED = 1
 _SIMPLIFY, _TEXTURE_PX = 0.95, 1024
 _STRUCTURE = {"steps": 30, "cfg_strength": 7.5, "cfg_interval": [0.6, 1.0], "guidance_rescale": 0.7, "rescale_t": 5.0}
@@ -71,7 +73,7 @@ def missing(weights: str = WEIGHTS) -> str | None:
 def _has_weights(weights: str) -> bool:
     if (Path(weights) / _WEIGHTS_ENTRY).is_file():
         return True
-    if importlib.util.find_spec("huggingface_hub") is None:
+    if _HUB_NAME.fullmatch(weights) is None or importlib.util.find_spec("huggingface_hub") is None:
         return False
     hub = importlib.import_module("huggingface_hub")
     return isinstance(hub.try_to_load_from_cache(weights, _WEIGHTS_ENTRY), str)

@@ -159,7 +159,7 @@ def _scales_only(views: SixViews, backgrounds: tuple[int, ...], given: GivenCame
             )
         )
         guess = agreement.first_guess(scene, 1.0)
-        guess = agreement.optimised(scene, guess, (0.1, 0.03), rounds=8, free=all_values(guess)[1:])
+        guess = agreement.optimised(scene, guess, (0.04,), rounds=8, free=all_values(guess)[1:])
         guess = agreement.other_ranges(scene, guess, 0.015)
         guess = agreement.optimised(scene, guess, (0.015, 0.006, 0.003), rounds=8, free=all_values(guess)[1:])
         tried.append((agreement.cost(scene, guess), near_is_bright, scene, guess))

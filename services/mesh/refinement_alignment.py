@@ -16,7 +16,6 @@ _LEVELS_PX = (256, 512)
 """Widths at which pictures are compared, one after the other: large errors need no detail."""
 _ROUNDS = 24
 """At each."""
-_COMMON_ROUNDS = 12
 _ROUNDS_A_CAST = 4
 _FIRST_STEP_PX, _LAST_STEP_PX = 0.15, 0.01
 _SILHOUETTE = 0.3
@@ -62,9 +61,6 @@ def aligned(
             seen = _cast(variables, riding, shape, targets, like)
         optimiser.zero_grad()
         _collect(scene, variables, riding, targets, seen)
-        if done < _COMMON_ROUNDS:
-            # What is wrong in all views alike is not to be mended view by view: that would bend the object.
-            variables.values.grad = None
         optimiser.step()
         schedule.step()
         report.progress(done + 1, total, "Cameras")

@@ -6,7 +6,7 @@ it has. A shape that is its own mirror image leaves several that fit alike: ther
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contracts.progress import Reporter
 from services.mesh import alignment_cost as agreement
 from services.mesh import colour_agreement, outlines
-from services.mesh.alignment_cost import Guess, Scene, SeenView
+from services.mesh.alignment_cost import Guess, Scene, SeenView, Space
 from services.mesh.colour_agreement import Agreement, SmallView
 from services.mesh.colour_offset import view_shifts
 from services.mesh.depth import DepthScale, decode
@@ -38,6 +38,8 @@ _TIE = 1.03
 """Fine costs within this factor of the best count as equal."""
 _COLOUR_TIE = 1.015
 """Differences of colour within this factor of the least count as equal; then the guess that assumes least wins."""
+_SHIFT_TIE = 0.001
+"""Spreads of shifts that differ by less than this are alike: half a pixel, in picture widths."""
 _SIGMA = 0.002
 """What the last refinement tells apart, in picture widths: a pixel."""
 _FOCAL_STEP = 0.02
@@ -52,6 +54,14 @@ class Candidate:
     guess: Guess
     cost: float
     colours: Agreement
+    shift_spread: float
+    """How differently the views say the pictures lie beside the depth renders, in picture widths."""
+
+    @property
+    def preference(self) -> tuple[int, float]:
+        """Smaller is more likely, where depth does not tell: pictures that all lie alike, then colours that agree."""
+        difference = self.colours.difference
+        return round(self.shift_spread / _SHIFT_TIE), 1.0 if difference is None else difference
 
 
 class RigSearch:
@@ -62,7 +72,7 @@ class RigSearch:
         self._backgrounds = backgrounds
         self.masks = tuple(raw != background for raw, background in zip(views.depths, backgrounds, strict=True))
         self._thinned = [colour_agreement.thinned(raw) for raw in views.depths]
-        shifts = view_shifts(views, backgrounds)
+        self._shifts = shifts = view_shifts(views, backgrounds)
         self._colours = [
             colour_agreement.lying_on_depth(colour, raw.shape[:2], shift or (0.0, 0.0))
             for colour, raw, shift in zip(views.colours, self._thinned, shifts, strict=True)
@@ -96,17 +106,20 @@ class RigSearch:
         for turns, near_is_bright in itertools.product(dict.fromkeys(fit.turns[:4] for fit in allowed), (False, True)):
             scene = self.scene(turns, near_is_bright, _COARSE)
             guess = agreement.first_guess(scene, self.fits[turns].focal)
-            guess = agreement.optimised(scene, guess, (0.1, 0.04), rounds=7, free=all_values(guess)[1:])
+            guess = agreement.optimised(scene, guess, (0.04,), rounds=7, free=all_values(guess)[1:])
             guess = agreement.optimised(scene, guess, (0.04,), rounds=5, free=all_values(guess))
             cost = agreement.cost(scene, guess)
             small = self._small(turns, near_is_bright, guess)
-            found.append(Candidate(turns, near_is_bright, guess, cost, colour_agreement.agreement(small)))
+            colours = colour_agreement.agreement(small)
+            found.append(Candidate(turns, near_is_bright, guess, cost, colours, self._shift_spread(turns)))
         lowest = min(candidate.cost for candidate in found)
         close = [candidate for candidate in found if candidate.cost <= _SIDES_CLOSE * lowest]
         return sorted(close, key=lambda c: c.cost)[:_MOST_SIDES]
 
     def _with_top_and_bottom(self, side: Candidate, allowed: list[Fit]) -> list[Candidate]:
         """The four views with each allowed way to add top and bottom, tried singly and summed."""
+        scene = self.scene(side.turns, side.near_is_bright, _COARSE)
+        space = agreement.hull(scene, side.guess.focal)
         options: dict[tuple[int, Turn], _Option] = {}
         found = []
         for fit in allowed:
@@ -115,18 +128,19 @@ class RigSearch:
             for upload in (4, 5):
                 key = (upload, fit.turns[upload])
                 if key not in options:
-                    options[key] = self._one_more(side, upload, fit.turns[upload])
+                    options[key] = self._one_more(side, space, upload, fit.turns[upload])
             top, bottom = options[4, fit.turns[4]], options[5, fit.turns[5]]
             guess = side.guess.extended(top.scale).extended(bottom.scale)
             cost, colours = side.cost + top.cost + bottom.cost, side.colours + top.colours + bottom.colours
-            found.append(Candidate(fit.turns, side.near_is_bright, guess, cost, colours))
+            spread = self._shift_spread(fit.turns)
+            found.append(Candidate(fit.turns, side.near_is_bright, guess, cost, colours, spread))
         return found
 
-    def _one_more(self, side: Candidate, upload: int, turn: Turn) -> "_Option":
+    def _one_more(self, side: Candidate, space: Space, upload: int, turn: Turn) -> "_Option":
         uploads, turns, new = (0, 1, 2, 3, upload), (*side.turns, turn), 4
         scene = self.scene(turns, side.near_is_bright, _COARSE, uploads)
-        guess = side.guess.extended(agreement.first_scale(scene, new))
-        guess = agreement.optimised(scene, guess, (0.06,), rounds=6, free=all_values(guess)[-2:], only=new)
+        guess = agreement.extended_guess(scene, side.guess, space)
+        guess = agreement.optimised(scene, guess, (0.05,), rounds=6, free=all_values(guess)[-2:], only=new)
         colours = colour_agreement.agreement(self._small(turns, side.near_is_bright, guess, uploads), only=new)
         return _Option(guess.values[-2:], agreement.cost(scene, guess, only=new), colours)
 
@@ -181,13 +195,24 @@ class RigSearch:
         scene = self.scene(candidate.turns, candidate.near_is_bright, grain)
         guess = improve(scene, candidate.guess)
         small = self._small(candidate.turns, candidate.near_is_bright, guess)
-        return Candidate(
-            candidate.turns,
-            candidate.near_is_bright,
-            guess,
-            agreement.cost(scene, guess),
-            colour_agreement.agreement(small),
+        return replace(
+            candidate,
+            guess=guess,
+            cost=agreement.cost(scene, guess),
+            colours=colour_agreement.agreement(small),
         )
+
+    def _shift_spread(self, turns: Turns) -> float:
+        """Mean distance of the views' shifts, as their cameras saw them, from the one in the middle."""
+        known = [
+            turn.restored_places(np.array([shift]))[0]
+            for turn, shift in zip(turns, self._shifts, strict=False)
+            if shift is not None
+        ]
+        if not known:
+            return 0.0
+        places = np.array(known)
+        return float(np.linalg.norm(places - np.median(places, axis=0), axis=1).mean())
 
     def scene(
         self,
@@ -262,17 +287,12 @@ def depth_scales(
     return tuple(scales)
 
 
-def _difference(candidate: Candidate) -> float:
-    difference = candidate.colours.difference
-    return 1.0 if difference is None else difference
-
-
 def _promising(candidates: list[Candidate], most: int) -> list[Candidate]:
     """A few that fit best, and of those nearly as good a few whose colours agree best, and the one that assumes least."""
     lowest = min(candidate.cost for candidate in candidates)
     ordered = sorted(candidates, key=lambda c: c.cost)
     close = [candidate for candidate in ordered if candidate.cost <= _CLOSE * lowest]
-    by_colour = sorted(close, key=_difference)
+    by_colour = sorted(close, key=lambda c: c.preference)
     plain = min(close, key=lambda c: (surprise(c.turns), c.cost))
     return list({(c.turns, c.near_is_bright): c for c in [*ordered[:most], *by_colour[:most], plain]}.values())
 
@@ -281,6 +301,6 @@ def _preferred(candidates: list[Candidate]) -> Candidate:
     """The one that fits best; of those that fit alike, of those whose colours agree best, the one that assumes least."""
     lowest = min(candidate.cost for candidate in candidates)
     tied = [candidate for candidate in candidates if candidate.cost <= _TIE * lowest]
-    least = min(_difference(candidate) for candidate in tied)
-    alike = [candidate for candidate in tied if _difference(candidate) <= _COLOUR_TIE * least]
+    likeliest, least = min(candidate.preference for candidate in tied)
+    alike = [c for c in tied if c.preference[0] == likeliest and c.preference[1] <= _COLOUR_TIE * least]
     return min(alike, key=lambda c: (surprise(c.turns), c.cost))

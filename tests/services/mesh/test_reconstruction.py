@@ -31,13 +31,13 @@ def result(bracket: Taken, tmp_path_factory: pytest.TempPathFactory) -> Path:
     task: dict[str, object] = {
         "job_id": "k3m8xq2p",
         "created_at": datetime(2026, 1, 31, tzinfo=UTC),
-        "settings": ObjectSettings(model_type=ModelType.NVDIFFREC, cameras=bracket.cameras),
+        "settings": ObjectSettings(model_type=ModelType.RECONVIAGEN, cameras=bracket.cameras),
         "views": bracket.folder,
         "out": out,
     }
     said = pipeline.run(task, Silence())
-    assert said == {"statuses": {"nvdiffrec": "normal"}}
-    return out / "nvdiffrec"
+    assert said == {"statuses": {"reconviagen": "normal"}}
+    return out / "reconviagen"
 
 
 def test_every_documented_file_is_there(result: Path) -> None:
@@ -86,7 +86,7 @@ def test_obj_and_glb_are_one_mesh(result: Path) -> None:
 
 def test_quality_says_what_is_true(result: Path) -> None:
     said = Quality.model_validate_json((result / "quality.json").read_bytes())
-    assert (said.job_id, said.model, said.engine) == ("k3m8xq2p", "nvdiffrec", "builtin-depth-fusion")
+    assert (said.job_id, said.model, said.engine) == ("k3m8xq2p", "reconviagen", "builtin-depth-fusion")
     assert said.status == "normal"
     assert said.metrics.psnr > 30
     assert said.metrics.ssim > 0.95

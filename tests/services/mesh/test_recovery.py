@@ -9,10 +9,12 @@ from contracts.progress import Silence
 from samples.objects import make_object
 from samples.objects_files import Upload, make_upload
 from samples.objects_views import ViewSpec, degraded_spec
-from services.mesh import recovery
+from services.mesh import outlines
 from services.mesh.colour_offset import colour_shift
 from services.mesh.depth import decode
-from services.mesh.recovery import Recovered, Turn, recover, turned
+from services.mesh.recovery import Recovered, recover
+from services.mesh.rig import ASSUMED_FOCAL
+from services.mesh.turns import IDENTITY, Turn, turned
 from services.mesh.views import SixViews
 
 SIZE_PX = 256
@@ -66,11 +68,21 @@ def test_pictures_that_lie_on_the_depth_are_left_there() -> None:
 
 
 def test_a_box_is_called_ambiguous() -> None:
-    views = views_of(make_upload(make_object("box", 1), degraded_spec(SIZE_PX, 1, "box")))
-    found = recover(views, None, Silence())
+    """Its outlines bound the field of view, and the documented one does not fit them."""
+    spec = degraded_spec(SIZE_PX, 1, "box")
+    found = recover(views_of(make_upload(make_object("box", 1), spec)), None, Silence())
+    assert "ambiguous" in found.rig.notes
+    assert found.rig.confidence < 0.2
+    assert found.rig.focal_px / SIZE_PX == pytest.approx(spec.focal, rel=0.1)
+
+
+def test_a_box_that_the_documented_cameras_fit_gets_them() -> None:
+    spec = degraded_spec(SIZE_PX, 1, "box")
+    documented = type(spec)(**{**vars(spec), "focal": ASSUMED_FOCAL, "distance": 2.5})
+    found = recover(views_of(make_upload(make_object("box", 1), documented)), None, Silence())
     assert found.rig.source == "assumed"
     assert "ambiguous" in found.rig.notes
-    assert found.rig.focal_px == pytest.approx(1111 / 512 * SIZE_PX)
+    assert found.rig.focal_px == pytest.approx(ASSUMED_FOCAL * SIZE_PX)
 
 
 def test_given_cameras_leave_only_the_scales_to_be_found() -> None:
@@ -103,5 +115,30 @@ def test_a_depth_render_without_an_object_is_refused() -> None:
     assert (caught.value.code, caught.value.field) == (ErrorCode.INVALID_DEPTH, "depth_renders")
 
 
-def test_nothing_is_as_assumed_only_if_it_is_not() -> None:
-    assert tuple(turn.pose for turn in recovery.IDENTITY) == tuple(range(6))
+def test_outlines_alone_find_the_arrangement_and_nearly_the_focal_length() -> None:
+    spec = degraded_spec(SIZE_PX, 2, "pebble")
+    upload = make_upload(make_object("pebble", 2), spec)
+    best, second = outlines.fits(tuple(raw > 0 for raw in upload.depths))[:2]
+    assert best.turns == tuple(Turn(a.camera, a.quarter_turns, a.mirrored) for a in spec.arrangements)
+    assert best.focal == pytest.approx(spec.focal, rel=0.02)
+    assert best.possible[0] < spec.focal < best.possible[1]
+    assert best.misfit * SIZE_PX < 0.3
+    assert second.misfit > 5 * best.misfit
+
+
+def test_outlines_of_a_ball_fit_whatever_was_turned() -> None:
+    y, x = np.mgrid[:101, :101] - 50.0
+    found = outlines.fits((np.hypot(x, y) < 30,) * 6)
+    assert len(found) == len({fit.turns for fit in found}) == 512
+    assert IDENTITY in {fit.turns for fit in found}
+    assert max(fit.misfit for fit in found) * 101 < 0.05
+
+
+@pytest.mark.parametrize("quarter_turns", range(4))
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_places_are_turned_back_as_pictures_are(quarter_turns: int, mirrored: bool) -> None:
+    image = np.zeros((7, 7), np.uint8)
+    image[1, 5] = 9
+    turn = Turn(0, quarter_turns, mirrored)
+    ((x, y),) = turn.restored_places(np.array([[5 - 3.0, 1 - 3.0]]))
+    assert turn.restored(image)[round(y) + 3, round(x) + 3] == 9
