@@ -44,6 +44,13 @@ class Pipeline(Frozen):
                     return step
         raise KeyError(name)
 
+    def label(self, name: str) -> str:
+        """What people call a step; its own name if it is of a version that knows more steps than this one."""
+        try:
+            return self.step(name).label
+        except KeyError:
+            return name
+
     def stage(self, service: str) -> Stage:
         """The stage that `service` does. Raises KeyError if it has none."""
         for stage in self.stages:

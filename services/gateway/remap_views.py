@@ -100,7 +100,7 @@ def current_step(job: Job) -> str:
         case JobStatus.CANCELLED:
             return pipeline.cancelled_label
         case _:
-            return pipeline.step(job.progress.step).label
+            return pipeline.label(job.progress.step)
 
 
 def job_in_list(job: Job) -> JobInList:

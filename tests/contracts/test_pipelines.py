@@ -44,3 +44,10 @@ def test_stage_order() -> None:
     assert CAPTURE.stage_after("sfm") is None
     with pytest.raises(KeyError):
         CAPTURE.stage("gateway")
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda p: f"{p.kind}-{len(p.stages[-1].steps)}")
+def test_a_step_of_a_later_version_is_called_by_its_name(pipeline: Pipeline) -> None:
+    assert pipeline.label("colouring") == "colouring"
+    first = pipeline.stages[0].steps[0]
+    assert pipeline.label(first.name) == first.label
