@@ -22,7 +22,7 @@ _ORIENTATIONS = 1500
 _COARSE_POINTS, _FINE_POINTS = 250, 4000
 _SURFACE_POINTS = 20_000
 _KEPT = 48
-_COARSE_ROUNDS, _FINE_ROUNDS = 15, 80
+_COARSE_ROUNDS, _FINE_ROUNDS, _PLANE_ROUNDS = 15, 60, 40
 _FAR = 0.3
 """Of the object's radius: from here on more distance makes no difference, so that parts that the mesh lacks do not drag it."""
 _NEAR_SHARE = 0.6
@@ -31,6 +31,8 @@ _LEAST_COSINE = 0.3
 _COLOUR_WORTH = 0.05
 """Of a full difference in colour, in diagonals: colours decide only where shapes agree about equally well."""
 _CONVERGED = 1e-6
+_PLANE_PRECISION = 0.05
+"""Of the object's radius: squares of distances count up to here, and beyond the distances alone (Huber)."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,15 @@ class Similarity:
 
 @dataclass(frozen=True)
 class _Cloud:
-    """points (n, 3) float64; colours (n, 3) float32 in 0..1."""
+    """points, normals (n, 3) float64; colours (n, 3) float32 in 0..1."""
 
     points: Floats
+    normals: Floats
     colours: NDArray[np.float32]
 
     def some(self, count: int) -> "_Cloud":
         index = np.random.default_rng(0).permutation(len(self.points))[:count]
-        return _Cloud(self.points[index], self.colours[index])
+        return _Cloud(self.points[index], self.normals[index], self.colours[index])
 
     @property
     def centre(self) -> Floats:
@@ -87,7 +90,8 @@ def placement(mesh: TexturedMesh, views: tuple[ColourView, ...]) -> Similarity:
     nearer = [_closest_points(start, coarse, surface.points, tree, _COARSE_ROUNDS) for start in starts[:_KEPT]]
     nearer.sort(key=lambda guess: _misfit(guess, fine, tree))
     final = [_closest_points(guess, fine, surface.points, tree, _FINE_ROUNDS) for guess in nearer[: _KEPT // 3]]
-    return min(final, key=lambda guess: _difference(guess, fine, surface, tree))
+    best = min(final, key=lambda guess: _difference(guess, fine, surface, tree))
+    return _closest_planes(best, fine, surface, tree, _PLANE_ROUNDS)
 
 
 def _orientations(count: int) -> Floats:
@@ -112,25 +116,29 @@ def _surface(mesh: TexturedMesh) -> _Cloud:
     height, width = mesh.texture.shape[:2]
     pixel = np.stack([uv[:, 0] * width, (1 - uv[:, 1]) * height], axis=1)
     colour = bilinear(mesh.texture.astype(np.float32) / np.float32(255), pixel)
-    return _Cloud(np.einsum("nk,nkd->nd", weight, corners[face]), colour)
+    normals = np.einsum("nk,nkd->nd", weight, mesh.normals[mesh.faces[face]])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return _Cloud(np.einsum("nk,nkd->nd", weight, corners[face]), normals, colour)
 
 
 def _seen(views: tuple[ColourView, ...]) -> _Cloud:
     """Points that the views measured, about evenly over the surface, with the pictures' colours."""
     rng = np.random.default_rng(0)
-    points, colours, areas = [], [], []
+    points, normals, colours, areas = [], [], [], []
     for view in views:
         ranges = view.range_view
         useful = ranges.covered & (ranges.cosine > _LEAST_COSINE)
         where = ranges.points()[useful]
         pixel, _ = view.camera.project(where)
         points.append(where)
+        normals.append(ranges.normal[useful])
         colours.append(bilinear(view.colour, pixel))
         # A pixel that looks along a surface stands for more of it.
         areas.append((ranges.pixel_size() ** 2 / np.maximum(ranges.cosine, _LEAST_COSINE))[useful])
-    point, colour, area = np.concatenate(points), np.concatenate(colours), np.concatenate(areas)
+    point, normal = np.concatenate(points), np.concatenate(normals).astype(np.float64)
+    colour, area = np.concatenate(colours), np.concatenate(areas)
     index = rng.choice(len(point), min(_SURFACE_POINTS, len(point)), p=area / area.sum())
-    return _Cloud(point[index], colour[index])
+    return _Cloud(point[index], normal[index], colour[index])
 
 
 def _partners(guess: Similarity, seen: _Cloud, tree: cKDTree) -> tuple[Floats, NDArray[np.int64]]:
@@ -165,6 +173,27 @@ def _closest_points(guess: Similarity, seen: _Cloud, surface: Floats, tree: cKDT
         change = abs(found.scale / guess.scale - 1) + float(np.abs(found.rotation - guess.rotation).max())
         guess = found
         if change < _CONVERGED:
+            break
+    return guess
+
+
+def _closest_planes(guess: Similarity, seen: _Cloud, surface: _Cloud, tree: cKDTree, rounds: int) -> Similarity:
+    """Iterated closest planes with scale (Chen and Medioni 1992): surfaces slide along each other without cost."""
+    for _ in range(rounds):
+        distance, index = _partners(guess, seen, tree)
+        kept = distance <= max(_FAR * seen.radius / guess.scale, float(np.quantile(distance, _NEAR_SHARE)))
+        placed_points = guess.applied(surface.points[index[kept]])
+        normal = surface.normals[index[kept]] @ guess.rotation.T
+        centre = placed_points.mean(axis=0)
+        arm = placed_points - centre
+        system = np.column_stack([np.cross(arm, normal), normal, (arm * normal).sum(axis=1)])
+        target = ((seen.points[kept] - placed_points) * normal).sum(axis=1)
+        weight = 1 / np.maximum(np.abs(target), _PLANE_PRECISION * seen.radius)
+        step, *_ = np.linalg.lstsq(system * weight[:, None], target * weight, rcond=None)
+        turn, factor = Rotation.from_rotvec(step[:3]).as_matrix(), 1 + step[6]
+        shift = factor * turn @ (guess.shift - centre) + centre + step[3:6]
+        guess = Similarity(guess.scale * factor, turn @ guess.rotation, shift)
+        if float(np.abs(step[[0, 1, 2, 6]]).max()) < _CONVERGED:
             break
     return guess
 

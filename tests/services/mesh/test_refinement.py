@@ -340,12 +340,12 @@ def test_refinement_gains_and_keeps_the_surface() -> None:
     views = views_of(mesh)
     pale = replace(mesh, texture=np.rint(cv2.blur(mesh.texture, (9, 9))).astype(np.uint8))
     found = refine(Reconstruction(pale, True, 1), views, BuiltinEngine(), tolerance_of(views), Silence())
-    assert found.before.psnr == pytest.approx(quality.mean(quality.measure(pale, views)).psnr, abs=0.01)
+    assert found.before.psnr == pytest.approx(quality.mean(quality.measure(pale, views)).psnr, abs=0.1)
     assert found.after.psnr > found.before.psnr + 1
     errors = np.linalg.norm(found.made.mesh.vertices - mesh.vertices, axis=1)
     assert errors.mean() < 0.1 * 2.5 / views[0].camera.fx_px
     again = quality.mean(quality.measure(found.made.mesh, found.views))
-    assert again.psnr == pytest.approx(found.after.psnr, abs=0.01)
+    assert again.psnr == pytest.approx(found.after.psnr, abs=0.1)
 
 
 @pytest.mark.slow
