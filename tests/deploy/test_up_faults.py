@@ -14,7 +14,7 @@ import psutil
 from client.api import Alidade
 from deploy.local.state import StateFolder
 
-GONE_S = 60.0
+GONE_S = 150.0
 """After this a process that is still there is not just slow."""
 
 
