@@ -140,6 +140,13 @@ time.sleep(600)
 """
 
 
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 async def test_servers_die_with_a_killed_parent(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, str(tmp_path), stdout=subprocess.PIPE)
     assert parent.stdout is not None
@@ -148,7 +155,7 @@ async def test_servers_die_with_a_killed_parent(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
     deadline = time.monotonic() + 60.0
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+    while any(_runs(pid) for pid in pids):
         assert time.monotonic() < deadline, "a server outlived its parent"
         await asyncio.sleep(0.02)
 

@@ -14,7 +14,7 @@ import psutil
 from client.api import Alidade
 from deploy.local.state import StateFolder
 
-GONE_S = 150.0
+GONE_S = 60.0
 """After this a process that is still there is not just slow."""
 
 
@@ -22,6 +22,8 @@ GONE_S = 150.0
 def _up(state: Path) -> "Iterator[subprocess.Popen[str]]":
     ports = ("--port", "0", "--remap-port", "0")
     command = [sys.executable, "-m", "client", "up", "--state", str(state), "--json", *ports]
+    # Where the tests themselves run under `nohup`, `up` would inherit that, and stay when its terminal goes.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
